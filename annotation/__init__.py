@@ -1,0 +1,1 @@
+"""Slides, people, protocols and what was drawn: the versioned store and its ways in and out."""

@@ -1,0 +1,189 @@
+"""The audit trail: every change of state is an event, written in the transaction of the change.
+
+Each event's hash is the SHA-256 over all its columns but the key, the hash of the event before it
+among them. That finds a changed, missing, reordered or inserted event; it cannot find that the
+whole chain was written anew or cut at its end by whoever owns the database. For that, keep the
+head which ``verify`` prints and compare later with ``verify --against``.
+"""
+
+from __future__ import annotations
+
+import csv
+import getpass
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, TextIO
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from annotation.errors import InputError
+from annotation.store import SOFTWARE_VERSION, now, store_salt
+from annotation.tables import Annotator, Event
+
+__all__ = ["Verification", "export_csv", "export_lines", "record", "verify"]
+
+GENESIS = "0" * 64
+HASHED_COLUMNS = (
+    "at",
+    "actor",
+    "action",
+    "subject",
+    "old",
+    "new",
+    "reason",
+    "software_version",
+    "previous_hash",
+)
+
+
+def record(
+    session: Session,
+    *,
+    actor: Annotator | None,
+    action: str,
+    subject: str,
+    old: dict[str, Any] | None = None,
+    new: dict[str, Any] | None = None,
+    reason: str | None = None,
+) -> Event:
+    """Append an event to the trail, in the caller's transaction.
+
+    Parameters
+    ----------
+    actor
+        Who did it; None where the command names nobody, and then a salted digest of the login
+        stands in, because a login is a person's name.
+    subject
+        What changed, as ``kind:id``.
+    """
+    previous = session.scalars(select(Event.hash).order_by(Event.id.desc()).limit(1)).first()
+    row: dict[str, Any] = {
+        "at": now(),
+        "actor": _login(session) if actor is None else f"annotator:{actor.id}",
+        "action": action,
+        "subject": subject,
+        "old": old,
+        "new": new,
+        "reason": reason,
+        "software_version": SOFTWARE_VERSION,
+        "previous_hash": previous or GENESIS,
+    }
+    event = Event(**row, hash=event_hash(row))
+    session.add(event)
+    session.flush()
+    return event
+
+
+def event_hash(row: dict[str, Any]) -> str:
+    """SHA-256 over the canonical JSON of an event's columns.
+
+    The JSON has sorted keys and no spaces; the time is ISO 8601 in UTC with microseconds.
+    """
+    content = {key: row[key] for key in HASHED_COLUMNS}
+    content["at"] = _iso(content["at"])
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What ``verify`` found: events counted, the id of the first bad one, the chain's head."""
+
+    events: int
+    ok: bool
+    first_bad: int | None
+    problem: str | None
+    head: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``audit verify --json``."""
+        return asdict(self)
+
+
+def verify(session: Session, *, against: str | None = None) -> Verification:
+    """Walk the chain from the first event to the last.
+
+    Parameters
+    ----------
+    against
+        A head printed earlier, ``COUNT:HASH``; the chain must still contain it at that place.
+    """
+    wanted = _parse_head(against) if against else None
+    previous, count, first_bad, problem = GENESIS, 0, None, None
+    for event in session.scalars(
+        select(Event).order_by(Event.id).execution_options(yield_per=1000)
+    ):
+        count += 1
+        row = {key: getattr(event, key) for key in HASHED_COLUMNS}
+        if first_bad is None:
+            if event.previous_hash != previous:
+                problem = "an event before it is missing, changed or out of order"
+            elif event_hash(row) != event.hash:
+                problem = "its content was changed"
+            elif wanted is not None and count == wanted[0] and event.hash != wanted[1]:
+                problem = "the chain was rewritten: another event stands where the head was"
+            if problem is not None:
+                first_bad = event.id
+        previous = event.hash
+    if first_bad is None and wanted is not None and count < wanted[0]:
+        first_bad = wanted[0]
+        problem = f"the chain was cut: it had {wanted[0]} events when the head was taken"
+    return Verification(count, first_bad is None, first_bad, problem, f"{count}:{previous}")
+
+
+def export_lines(session: Session) -> Iterator[dict[str, Any]]:
+    """The events as plain dictionaries, oldest first."""
+    for event in session.scalars(
+        select(Event).order_by(Event.id).execution_options(yield_per=1000)
+    ):
+        row = {"id": event.id, **{key: getattr(event, key) for key in HASHED_COLUMNS}}
+        yield {**row, "at": _iso(event.at), "hash": event.hash}
+
+
+def export_csv(session: Session, stream: TextIO) -> int:
+    """Write the events as CSV; old and new values as JSON. Returns the number of events."""
+    writer = csv.writer(stream)
+    writer.writerow(["id", *HASHED_COLUMNS, "hash"])
+    count = 0
+    for row in export_lines(session):
+        cells = (
+            msgspec.json.encode(value, order="sorted").decode()
+            if isinstance(value, dict)
+            else value
+            for value in row.values()
+        )
+        writer.writerow([quoted_cell(cell) for cell in cells])
+        count += 1
+    return count
+
+
+def quoted_cell(cell: object) -> object:
+    """A CSV cell that no spreadsheet takes for a formula."""
+    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return "'" + cell
+    return cell
+
+
+def _parse_head(head: str) -> tuple[int, str]:
+    count, _, digest = head.partition(":")
+    if not count.isdecimal() or len(digest) != 64:
+        raise InputError(
+            f"{head!r} is no head; give what `pathquorum audit verify` printed as head, COUNT:HASH"
+        )
+    return int(count), digest
+
+
+def _iso(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _login(session: Session) -> str:
+    try:
+        login = getpass.getuser()
+    except (KeyError, OSError):  # a container without a password file
+        login = str(os.getuid())
+    return "login:" + hashlib.sha256((store_salt(session) + login).encode()).hexdigest()[:16]

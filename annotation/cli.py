@@ -1,0 +1,107 @@
+"""The command line: one console script, whose subcommands are loaded when they are called.
+
+``pathquorum --help`` must be quick, so this module imports click alone; the summaries below stand
+here and not in the commands' modules, and a test keeps the two the same.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from annotation.errors import PathquorumError
+from annotation.terminal import one_line
+
+__all__ = ["main", "root", "run"]
+
+# name: (module:attribute, summary)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("annotation.commands.study:init", "Create the store, or upgrade an older one."),
+    "protocol": ("annotation.commands.study:protocol", "Protocols: what is rated, and how."),
+    "annotator": ("annotation.commands.study:annotator", "People and what entitles them."),
+    "slide": ("annotation.commands.study:slide", "Slides, their patients and sites."),
+    "pull": ("annotation.commands.pulls:pull", "Bring what an annotator drew into the store."),
+    "history": ("annotation.commands.pulls:history", "What one annotator drew on one slide."),
+    "diff": ("annotation.commands.pulls:diff", "What changed between two pulls."),
+    "restore": ("annotation.commands.pulls:restore", "Write an earlier state as GeoJSON."),
+    "agreement": ("consensus.commands.agreement:agreement", "How far the raters agree."),
+    "consensus": ("consensus.commands.runs:consensus", "Fuse the ratings to a consensus."),
+    "adjudicate": ("consensus.commands.adjudication:adjudicate", "Decide what is disputed."),
+    "release": ("consensus.commands.releases:release", "Freeze a training set."),
+    "report": ("consensus.commands.report:report", "Write the concordance report."),
+    "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
+    "status": ("consensus.commands.status:status", "Where the study stands."),
+    "audit": ("annotation.commands.audit:audit", "Check and export the audit trail."),
+    "demo": ("annotation.commands.demo:demo", "The whole chain on generated slides."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand's module when the subcommand is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order in which a study needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a subcommand."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        loaded: Any = getattr(import_module(module), attribute)
+        if not isinstance(loaded, click.Command):
+            raise TypeError(f"{module}:{attribute} is no command")
+        return loaded
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands from their summaries, importing none."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pathquorum", prog_name="pathquorum")
+def root() -> None:
+    """From several pathologists' QuPath annotations to a traceable consensus.
+
+    A study begins with `init`, `protocol add`, `annotator add` and `slide add`; then `pull` what
+    each person drew, look at `agreement`, fuse with `consensus run`, `adjudicate`, and freeze a
+    `release`. `pathquorum demo` walks the whole way on generated slides.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit status: the one place where faults become one."""
+    try:
+        status = root.main(args=list(arguments), prog_name="pathquorum", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped; what was under way was not stored.", err=True)
+        return 130
+    except PathquorumError as error:
+        click.echo(f"Error: {one_line(str(error))}", err=True)
+        return 1
+    except BrokenPipeError:
+        # The reader went away (`| head`); Python would complain again when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        click.echo(f"Error: {one_line(str(error))}; nothing was stored", err=True)
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def main() -> None:
+    """The console script ``pathquorum``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,389 @@
+"""The protocol: what is rated, by which classes, and how a consensus comes about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from annotation.class_mapping import ClassMapper, ClassMapping, matches_pattern, trimmed_path_class
+from annotation.errors import ProtocolError
+from annotation.toml_table import TomlTable
+
+__all__ = [
+    "OVERLAPS",
+    "ROLES",
+    "RULES",
+    "TASKS",
+    "WEIGHTS",
+    "AdjudicationRule",
+    "ConsensusRule",
+    "DisputeRule",
+    "DomainRule",
+    "MatchingRule",
+    "Protocol",
+    "ProtocolClass",
+    "Requirements",
+    "SlideLabels",
+    "load_protocol",
+    "parse_protocol",
+    "template",
+]
+
+TASKS: Final = ("regions", "objects", "slides")
+WEIGHTS: Final = ("nominal", "linear", "quadratic")
+OVERLAPS: Final = ("innermost", "priority")
+RULES: Final = ("declared", "union", "slide")
+ROLES: Final = ("trainee", "annotator", "pathologist", "senior", "lead", "engineer")
+
+_NEGATIVE: Final = {"regions": "background", "objects": "absent", "slides": None}
+_TOP_KEYS: Final = (
+    "name", "version", "task", "weights", "overlap", "ignore", "domain", "consensus", "dispute",
+    "adjudication", "matching", "slides", "require", "classes",
+)  # fmt: skip
+_CLASS_KEYS: Final = ("name", "order", "color", "aliases")
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolClass:
+    """A class that raters may say; `order` is None for an unordered one."""
+
+    name: str
+    order: int | None = None
+    color: str | None = None
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def rgb(self) -> tuple[int, int, int] | None:
+        """The colour as QuPath's GeoJSON holds it."""
+        if self.color is None:
+            return None
+        red, green, blue = bytes.fromhex(self.color[1:])
+        return red, green, blue
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRule:
+    """Where a read holds: where objects of `classes` declare it, where anyone drew, or all over."""
+
+    rule: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusRule:
+    """How many raters it takes, and the share of them that a class must exceed."""
+
+    min_raters: int
+    quorum: float
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeRule:
+    """From which size on a disagreement is disputed."""
+
+    min_area_um2: float
+    tolerance_um: float
+
+
+@dataclass(frozen=True, slots=True)
+class AdjudicationRule:
+    """The roles that may decide a dispute."""
+
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingRule:
+    """When objects of two people are the same: by overlap, or by distance where there is no area."""
+
+    iou: float
+    distance_um: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlideLabels:
+    """The key in QuPath's image metadata that holds a slide's label."""
+
+    label_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What must be in order before a read counts."""
+
+    credentials: tuple[str, ...]
+    training: bool
+    signature: bool
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A protocol as its file says, with every default filled in.
+
+    `text` is the file as it was written; equality and `sha256` don't depend on it.
+    """
+
+    name: str
+    version: str
+    task: str
+    weights: str
+    overlap: str
+    ignore: tuple[str, ...]
+    domain: DomainRule
+    consensus: ConsensusRule
+    dispute: DisputeRule
+    adjudication: AdjudicationRule
+    matching: MatchingRule
+    slides: SlideLabels
+    require: Requirements
+    classes: tuple[ProtocolClass, ...]
+    text: str = field(default="", compare=False, repr=False)
+
+    @classmethod
+    def from_dict(
+        cls, content: Mapping[str, object], *, text: str = "", origin: str = "protocol"
+    ) -> Protocol:
+        """Return the protocol that `content` describes: a parsed file, or what `to_dict` gave."""
+        return _build(TomlTable(origin, "", content, _TOP_KEYS), text)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the content, as a protocol file would give it with every default written out."""
+        content = asdict(self)
+        del content["text"]
+        content["classes"] = [
+            {key: value for key, value in entry.items() if value is not None}
+            for entry in content["classes"]
+        ]
+        return _with_lists(content)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of the content: the same for every layout, comment and unstated default."""
+        canonical = json.dumps(
+            self.to_dict(), sort_keys=True, ensure_ascii=True, separators=(",", ":")
+        )
+        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+    @property
+    def negative(self) -> str | None:
+        """The class of what carries none: `background`, `absent`, or None for slides."""
+        return _NEGATIVE[self.task]
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The names in the protocol's order, the negative class last."""
+        names = tuple(entry.name for entry in self.classes)
+        return names if self.negative is None else (*names, self.negative)
+
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """The index of each name in `class_names`."""
+        return {name: code for code, name in enumerate(self.class_names)}
+
+    @cached_property
+    def ranks(self) -> tuple[float, ...]:
+        """The step on the scale of each of `class_names`, from 0.0; NaN for an unordered one.
+
+        Steps count the ordered classes: orders 10, 20, 40 are ranks 0, 1, 2.
+        """
+        steps = {order: step for step, order in enumerate(sorted(self._orders()))}
+        ranks = [math.nan if c.order is None else float(steps[c.order]) for c in self.classes]
+        return tuple(ranks) if self.negative is None else (*ranks, math.nan)
+
+    def _orders(self) -> list[int]:
+        return [entry.order for entry in self.classes if entry.order is not None]
+
+    def map_class(self, path_class: str | None) -> ClassMapping:
+        """Return what the class that stands on a QuPath object means here; see `ClassMapper`."""
+        return self._mapper(path_class)
+
+    @cached_property
+    def _mapper(self) -> ClassMapper:
+        names = {alias: c.name for c in self.classes for alias in (c.name, *c.aliases)}
+        return ClassMapper(names, self.domain.classes, self.ignore)
+
+
+def load_protocol(path: str | Path) -> Protocol:
+    """Read a protocol file."""
+    path = Path(path)
+    origin = f"protocol file {str(path)!r}"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ProtocolError(
+            f"there is no {origin}; `pathquorum protocol template` prints one", path=path
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ProtocolError(
+            f"{origin} is not UTF-8 at byte {error.start}; save it as UTF-8 text", path=path
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ProtocolError(
+            f"{origin} can't be read: {reason}; name a readable file", path=path
+        ) from None
+    return parse_protocol(text, origin)
+
+
+def parse_protocol(text: str, origin: str) -> Protocol:
+    """Read a protocol from TOML; error messages begin with `origin`."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProtocolError(f"{origin} is no TOML: {error}; correct it there") from None
+    except RecursionError:
+        raise ProtocolError(f"{origin} is nested too deeply; use the template's tables") from None
+    return Protocol.from_dict(content, text=text, origin=origin)
+
+
+def template() -> str:
+    """Return a commented protocol file that can be used as it is."""
+    return (
+        resources.files("annotation").joinpath("protocol_template.toml").read_text(encoding="utf-8")
+    )
+
+
+def _with_lists(content: dict[str, object]) -> dict[str, object]:
+    listed: dict[str, object] = json.loads(json.dumps(content))
+    return listed
+
+
+def _build(top: TomlTable, text: str) -> Protocol:
+    task = top.choice("task", TASKS)
+    domain = top.table("domain", ("rule", "classes"))
+    rule = domain.choice("rule", RULES, "declared" if task == "regions" else "slide")
+    consensus = top.table("consensus", ("min_raters", "quorum"))
+    dispute = top.table("dispute", ("min_area_um2", "tolerance_um"))
+    adjudication = top.table("adjudication", ("roles",))
+    matching = top.table("matching", ("iou", "distance_um"))
+    require = top.table("require", ("credentials", "training", "signature"))
+    protocol = Protocol(
+        name=top.text("name"),
+        version=top.text("version"),
+        task=task,
+        weights=top.choice("weights", WEIGHTS, "nominal"),
+        overlap=top.choice("overlap", OVERLAPS, "innermost"),
+        ignore=top.texts("ignore", ("Ignore*",)),
+        domain=DomainRule(
+            rule, domain.texts("classes", ("Region*",) if rule == "declared" else ())
+        ),
+        consensus=ConsensusRule(
+            min_raters=consensus.whole("min_raters", at_least=1, default=2),
+            quorum=consensus.number(
+                "quorum",
+                "a share from 0 to less than 1 (a class needs more than it)",
+                low=0.0,
+                high=math.nextafter(1.0, 0.0),
+                default=0.5,
+            ),
+        ),
+        dispute=DisputeRule(
+            min_area_um2=dispute.number(
+                "min_area_um2", "an area of 0 or more", low=0.0, default=100.0
+            ),
+            tolerance_um=dispute.number(
+                "tolerance_um", "a length of 0 or more", low=0.0, default=0.0
+            ),
+        ),
+        adjudication=AdjudicationRule(adjudication.texts("roles", ("senior", "lead"))),
+        matching=MatchingRule(
+            iou=matching.number(
+                "iou",
+                "a number above 0 and up to 1",
+                low=math.nextafter(0.0, 1.0),
+                high=1.0,
+                default=0.5,
+            ),
+            distance_um=matching.number(
+                "distance_um", "a length of 0 or more", low=0.0, default=7.5
+            ),
+        ),
+        slides=SlideLabels(top.table("slides", ("label_key",)).text("label_key", "grade")),
+        require=Requirements(
+            credentials=require.texts("credentials", ()),
+            training=require.flag("training", default=False),
+            signature=require.flag("signature", default=False),
+        ),
+        classes=tuple(_build_class(table) for table in top.tables("classes", _CLASS_KEYS)),
+        text=text,
+    )
+    _check(protocol, top)
+    return protocol
+
+
+def _build_class(table: TomlTable) -> ProtocolClass:
+    name = table.text("name")
+    color = table.text("color", "-")
+    if color != "-" and not re.fullmatch(r"#[0-9A-Fa-f]{6}", color):
+        table.refuse(f'color of class {name!r} is {color!r}; write "#RRGGBB"', "color")
+    return ProtocolClass(
+        name=name,
+        order=table.order("order"),
+        color=None if color == "-" else color.upper(),
+        aliases=table.texts("aliases", ()),
+    )
+
+
+def _check(protocol: Protocol, top: TomlTable) -> None:
+    """Refuse what is right key by key, and contradicts itself."""
+    for role in protocol.adjudication.roles:
+        if role not in ROLES:
+            top.refuse(f"role {role!r} in [adjudication] roles is none of {', '.join(ROLES)}")
+    if not protocol.adjudication.roles:
+        top.refuse('[adjudication] roles is empty; name one at least, such as "senior"')
+    if protocol.domain.rule == "declared" and not protocol.domain.classes:
+        top.refuse('[domain] classes is empty; name the objects that declare it: ["Region*"]')
+    for pattern in protocol.ignore:
+        if pattern in protocol.domain.classes:
+            top.refuse(f"{pattern!r} stands in ignore and in [domain] classes; keep one")
+    if protocol.weights != "nominal" and not protocol._orders():
+        top.refuse(
+            f"weights = {protocol.weights!r} needs ordered classes and there is none; "
+            'give classes an order, or write weights = "nominal"'
+        )
+    _check_names(protocol, top)
+
+
+def _check_names(protocol: Protocol, top: TomlTable) -> None:
+    owners: dict[str, str] = {}
+    orders: dict[int, str] = {}
+    patterns = [("ignore", p) for p in protocol.ignore]
+    patterns += [("[domain] classes", p) for p in protocol.domain.classes]
+    for entry in protocol.classes:
+        for written in (entry.name, *entry.aliases):
+            said = f"class {entry.name!r}" if written == entry.name else f"alias {written!r}"
+            if protocol.negative and written.strip().casefold() in ("background", "absent"):
+                top.refuse(
+                    f"{said} bears the name of what carries no class; leave it out, or list it "
+                    "in ignore if people draw it"
+                )
+            for where, pattern in patterns:
+                if matches_pattern(pattern, written):
+                    top.refuse(f"{said} matches {pattern!r} in {where}; rename one of them")
+            trimmed = trimmed_path_class(written)
+            if not trimmed:
+                top.refuse(f"{said} is no name; QuPath reads colons as separators of levels")
+            if trimmed in owners:
+                top.refuse(
+                    f"{said} stands for {owners[trimmed]!r} and for {entry.name!r}; "
+                    "keep one of the two"
+                    if owners[trimmed] != entry.name
+                    else f"{said} stands twice; keep one"
+                )
+            owners[trimmed] = entry.name
+        if entry.order is not None:
+            if entry.order in orders:
+                top.refuse(
+                    f"classes {orders[entry.order]!r} and {entry.name!r} have the same order "
+                    f"{entry.order}; give each its own"
+                )
+            orders[entry.order] = entry.name

@@ -1,0 +1,216 @@
+"""What a study registers before anyone reads: protocols and slides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from annotation.audit import record
+from annotation.errors import ConflictError, InputError
+from annotation.protocol import Protocol, parse_protocol
+from annotation.store import now
+from annotation.tables import Annotator, Patient, ProtocolVersion, Site, Slide
+
+__all__ = ["add_protocol", "add_slide", "add_slide_without_image", "protocol_of", "sign_protocol"]
+
+MPP_RANGE = (0.05, 4.0)
+
+
+def add_protocol(session: Session, protocol: Protocol) -> ProtocolVersion:
+    """Register a version of a protocol.
+
+    Raises
+    ------
+    ConflictError
+        This name and version exist with another content. The same content is no conflict.
+    """
+    present = session.scalars(
+        select(ProtocolVersion).where(
+            ProtocolVersion.name == protocol.name, ProtocolVersion.version == protocol.version
+        )
+    ).first()
+    if present is not None:
+        if present.sha256 == protocol.sha256:
+            return present
+        raise ConflictError(
+            f"protocol {protocol.name!r} version {protocol.version!r} exists with another content; "
+            "give the changed file a new version",
+            protocol=protocol.name,
+        )
+    row = ProtocolVersion(
+        name=protocol.name,
+        version=protocol.version,
+        sha256=protocol.sha256,
+        text=protocol.text,
+        added_at=now(),
+    )
+    session.add(row)
+    session.flush()
+    record(
+        session,
+        actor=None,
+        action="protocol added",
+        subject=f"protocol:{row.id}",
+        new={"name": row.name, "version": row.version, "sha256": row.sha256},
+    )
+    return row
+
+
+def sign_protocol(session: Session, row: ProtocolVersion, by: Annotator) -> None:
+    """Record who put a protocol version in force."""
+    if row.signed_at is not None:
+        raise ConflictError(
+            f"protocol {row.name!r} version {row.version!r} is signed already; "
+            "a changed protocol is a new version",
+            protocol=row.name,
+        )
+    row.signed_by_id, row.signed_at = by.id, now()
+    record(
+        session,
+        actor=by,
+        action="protocol signed",
+        subject=f"protocol:{row.id}",
+        old={"signed_by": None},
+        new={"signed_by": by.id, "sha256": row.sha256},
+    )
+
+
+def protocol_of(row: ProtocolVersion) -> Protocol:
+    """The protocol that a row of the store holds."""
+    return parse_protocol(row.text, origin=f"{row.name}@{row.version}")
+
+
+def add_slide(
+    session: Session,
+    path: Path,
+    *,
+    mpp: float | None = None,
+    patient: str | None = None,
+    site: str | None = None,
+    hash_files: bool = True,
+) -> Slide:
+    """Register an image file as a slide.
+
+    Raises
+    ------
+    SlideError
+        It is no slide, or its microns per pixel are missing or implausible.
+    ConflictError
+        Another slide has this name or these pixels.
+    """
+    from annotation.slides import read_slide
+
+    seen = read_slide(path, mpp=mpp, hash_files=hash_files)
+    if seen.fingerprint is not None:
+        twin = session.scalars(
+            select(Slide).where(Slide.fingerprint == seen.fingerprint, Slide.name != seen.name)
+        ).first()
+        if twin is not None:
+            raise ConflictError(
+                f"slide {seen.name!r} has the same content as slide {twin.name!r}; "
+                "add each image once",
+                slide=seen.name,
+            )
+    row = Slide(
+        name=seen.name,
+        path=str(Path(seen.path).resolve()),
+        width_px=seen.width_px,
+        height_px=seen.height_px,
+        mpp=seen.mpp,
+        mpp_source=seen.mpp_source,
+        objective=seen.objective,
+        vendor=seen.vendor,
+        bounds=list(seen.bounds) if seen.bounds else None,
+        fingerprint=seen.fingerprint,
+        files=list(seen.files),
+        added_at=now(),
+    )
+    return _register(session, row, patient, site)
+
+
+def add_slide_without_image(
+    session: Session,
+    name: str,
+    *,
+    width_px: int,
+    height_px: int,
+    mpp: float,
+    patient: str | None = None,
+    site: str | None = None,
+) -> Slide:
+    """Register a slide whose image is not at hand, by its size."""
+    if width_px <= 0 or height_px <= 0:
+        raise InputError(
+            f"slide {name!r} cannot measure {width_px} x {height_px} px; give its size"
+        )
+    if not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
+        raise InputError(
+            f"slide {name!r}: {mpp} microns per pixel lie outside {MPP_RANGE[0]} to "
+            f"{MPP_RANGE[1]}; check --mpp"
+        )
+    row = Slide(
+        name=name,
+        path=None,
+        width_px=width_px,
+        height_px=height_px,
+        mpp=mpp,
+        mpp_source="given",
+        added_at=now(),
+    )
+    return _register(session, row, patient, site)
+
+
+def _register(session: Session, row: Slide, patient: str | None, site: str | None) -> Slide:
+    present = session.scalars(select(Slide).where(Slide.name == row.name)).first()
+    if present is not None:
+        raise ConflictError(
+            f"a slide named {row.name!r} exists already; rename the file, slides are told apart "
+            "by their names",
+            slide=row.name,
+        )
+    place = _site(session, site)
+    row.site_id = place.id if place else None
+    row.patient_id = _patient(session, patient, place)
+    session.add(row)
+    session.flush()
+    record(
+        session,
+        actor=None,
+        action="slide added",
+        subject=f"slide:{row.id}",
+        new={
+            "name": row.name,
+            "width_px": row.width_px,
+            "height_px": row.height_px,
+            "mpp": row.mpp,
+            "mpp_source": row.mpp_source,
+            "fingerprint": row.fingerprint,
+            "patient": row.patient_id,
+            "site": row.site_id,
+        },
+    )
+    return row
+
+
+def _site(session: Session, name: str | None) -> Site | None:
+    if name is None:
+        return None
+    site = session.scalars(select(Site).where(Site.name == name)).first()
+    if site is None:
+        site = Site(name=name)
+        session.add(site)
+        session.flush()
+    return site
+
+
+def _patient(session: Session, name: str | None, site: Site | None) -> int | None:
+    if name is None:
+        return None
+    patient = session.scalars(select(Patient).where(Patient.name == name)).first()
+    if patient is None:
+        patient = Patient(name=name, site_id=site.id if site else None)
+        session.add(patient)
+        session.flush()
+    return patient.id

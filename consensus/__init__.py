@@ -1,0 +1,1 @@
+"""Ratings, agreement, fusion, disputes, releases and reports."""

@@ -1,0 +1,1 @@
+"""Groovy scripts that run inside QuPath."""
