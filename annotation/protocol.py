@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,23 +15,23 @@ from typing import Final
 
 from annotation.class_mapping import ClassMapper, ClassMapping, matches_pattern, trimmed_path_class
 from annotation.errors import ProtocolError
+from annotation.protocol_sections import (
+    AdjudicationRule,
+    ConsensusRule,
+    DisputeRule,
+    DomainRule,
+    MatchingRule,
+    ProtocolClass,
+    Requirements,
+    SlideLabels,
+)
 from annotation.toml_table import TomlTable
 
 __all__ = [
     "OVERLAPS",
-    "ROLES",
-    "RULES",
     "TASKS",
     "WEIGHTS",
-    "AdjudicationRule",
-    "ConsensusRule",
-    "DisputeRule",
-    "DomainRule",
-    "MatchingRule",
     "Protocol",
-    "ProtocolClass",
-    "Requirements",
-    "SlideLabels",
     "load_protocol",
     "parse_protocol",
     "template",
@@ -41,88 +40,12 @@ __all__ = [
 TASKS: Final = ("regions", "objects", "slides")
 WEIGHTS: Final = ("nominal", "linear", "quadratic")
 OVERLAPS: Final = ("innermost", "priority")
-RULES: Final = ("declared", "union", "slide")
-ROLES: Final = ("trainee", "annotator", "pathologist", "senior", "lead", "engineer")
 
 _NEGATIVE: Final = {"regions": "background", "objects": "absent", "slides": None}
 _TOP_KEYS: Final = (
     "name", "version", "task", "weights", "overlap", "ignore", "domain", "consensus", "dispute",
     "adjudication", "matching", "slides", "require", "classes",
 )  # fmt: skip
-_CLASS_KEYS: Final = ("name", "order", "color", "aliases")
-
-
-@dataclass(frozen=True, slots=True)
-class ProtocolClass:
-    """A class that raters may say; `order` is None for an unordered one."""
-
-    name: str
-    order: int | None = None
-    color: str | None = None
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def rgb(self) -> tuple[int, int, int] | None:
-        """The colour as QuPath's GeoJSON holds it."""
-        if self.color is None:
-            return None
-        red, green, blue = bytes.fromhex(self.color[1:])
-        return red, green, blue
-
-
-@dataclass(frozen=True, slots=True)
-class DomainRule:
-    """Where a read holds: where objects of `classes` declare it, where anyone drew, or all over."""
-
-    rule: str
-    classes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ConsensusRule:
-    """How many raters it takes, and the share of them that a class must exceed."""
-
-    min_raters: int
-    quorum: float
-
-
-@dataclass(frozen=True, slots=True)
-class DisputeRule:
-    """From which size on a disagreement is disputed."""
-
-    min_area_um2: float
-    tolerance_um: float
-
-
-@dataclass(frozen=True, slots=True)
-class AdjudicationRule:
-    """The roles that may decide a dispute."""
-
-    roles: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MatchingRule:
-    """When objects of two people are the same: by overlap, or by distance where there is no area."""
-
-    iou: float
-    distance_um: float
-
-
-@dataclass(frozen=True, slots=True)
-class SlideLabels:
-    """The key in QuPath's image metadata that holds a slide's label."""
-
-    label_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Requirements:
-    """What must be in order before a read counts."""
-
-    credentials: tuple[str, ...]
-    training: bool
-    signature: bool
 
 
 @dataclass(frozen=True)
@@ -259,13 +182,6 @@ def _with_lists(content: dict[str, object]) -> dict[str, object]:
 
 def _build(top: TomlTable, text: str) -> Protocol:
     task = top.choice("task", TASKS)
-    domain = top.table("domain", ("rule", "classes"))
-    rule = domain.choice("rule", RULES, "declared" if task == "regions" else "slide")
-    consensus = top.table("consensus", ("min_raters", "quorum"))
-    dispute = top.table("dispute", ("min_area_um2", "tolerance_um"))
-    adjudication = top.table("adjudication", ("roles",))
-    matching = top.table("matching", ("iou", "distance_um"))
-    require = top.table("require", ("credentials", "training", "signature"))
     protocol = Protocol(
         name=top.text("name"),
         version=top.text("version"),
@@ -273,75 +189,22 @@ def _build(top: TomlTable, text: str) -> Protocol:
         weights=top.choice("weights", WEIGHTS, "nominal"),
         overlap=top.choice("overlap", OVERLAPS, "innermost"),
         ignore=top.texts("ignore", ("Ignore*",)),
-        domain=DomainRule(
-            rule, domain.texts("classes", ("Region*",) if rule == "declared" else ())
-        ),
-        consensus=ConsensusRule(
-            min_raters=consensus.whole("min_raters", at_least=1, default=2),
-            quorum=consensus.number(
-                "quorum",
-                "a share from 0 to less than 1 (a class needs more than it)",
-                low=0.0,
-                high=math.nextafter(1.0, 0.0),
-                default=0.5,
-            ),
-        ),
-        dispute=DisputeRule(
-            min_area_um2=dispute.number(
-                "min_area_um2", "an area of 0 or more", low=0.0, default=100.0
-            ),
-            tolerance_um=dispute.number(
-                "tolerance_um", "a length of 0 or more", low=0.0, default=0.0
-            ),
-        ),
-        adjudication=AdjudicationRule(adjudication.texts("roles", ("senior", "lead"))),
-        matching=MatchingRule(
-            iou=matching.number(
-                "iou",
-                "a number above 0 and up to 1",
-                low=math.nextafter(0.0, 1.0),
-                high=1.0,
-                default=0.5,
-            ),
-            distance_um=matching.number(
-                "distance_um", "a length of 0 or more", low=0.0, default=7.5
-            ),
-        ),
-        slides=SlideLabels(top.table("slides", ("label_key",)).text("label_key", "grade")),
-        require=Requirements(
-            credentials=require.texts("credentials", ()),
-            training=require.flag("training", default=False),
-            signature=require.flag("signature", default=False),
-        ),
-        classes=tuple(_build_class(table) for table in top.tables("classes", _CLASS_KEYS)),
+        domain=DomainRule.from_table(top, task),
+        consensus=ConsensusRule.from_table(top),
+        dispute=DisputeRule.from_table(top),
+        adjudication=AdjudicationRule.from_table(top),
+        matching=MatchingRule.from_table(top),
+        slides=SlideLabels.from_table(top),
+        require=Requirements.from_table(top),
+        classes=ProtocolClass.from_table(top),
         text=text,
     )
     _check(protocol, top)
     return protocol
 
 
-def _build_class(table: TomlTable) -> ProtocolClass:
-    name = table.text("name")
-    color = table.text("color", "-")
-    if color != "-" and not re.fullmatch(r"#[0-9A-Fa-f]{6}", color):
-        table.refuse(f'color of class {name!r} is {color!r}; write "#RRGGBB"', "color")
-    return ProtocolClass(
-        name=name,
-        order=table.order("order"),
-        color=None if color == "-" else color.upper(),
-        aliases=table.texts("aliases", ()),
-    )
-
-
 def _check(protocol: Protocol, top: TomlTable) -> None:
     """Refuse what is right key by key, and contradicts itself."""
-    for role in protocol.adjudication.roles:
-        if role not in ROLES:
-            top.refuse(f"role {role!r} in [adjudication] roles is none of {', '.join(ROLES)}")
-    if not protocol.adjudication.roles:
-        top.refuse('[adjudication] roles is empty; name one at least, such as "senior"')
-    if protocol.domain.rule == "declared" and not protocol.domain.classes:
-        top.refuse('[domain] classes is empty; name the objects that declare it: ["Region*"]')
     for pattern in protocol.ignore:
         if pattern in protocol.domain.classes:
             top.refuse(f"{pattern!r} stands in ignore and in [domain] classes; keep one")

@@ -10,12 +10,11 @@ from sqlalchemy.orm import Session
 from annotation.audit import record
 from annotation.errors import ConflictError, InputError
 from annotation.protocol import Protocol, parse_protocol
+from annotation.slides import LARGEST_MPP, SMALLEST_MPP, read_slide
 from annotation.store import now
 from annotation.tables import Annotator, Patient, ProtocolVersion, Site, Slide
 
 __all__ = ["add_protocol", "add_slide", "add_slide_without_image", "protocol_of", "sign_protocol"]
-
-MPP_RANGE = (0.05, 4.0)
 
 
 def add_protocol(session: Session, protocol: Protocol) -> ProtocolVersion:
@@ -100,8 +99,6 @@ def add_slide(
     ConflictError
         Another slide has this name or these pixels.
     """
-    from annotation.slides import read_slide
-
     seen = read_slide(path, mpp=mpp, hash_files=hash_files)
     if seen.fingerprint is not None:
         twin = session.scalars(
@@ -145,10 +142,10 @@ def add_slide_without_image(
         raise InputError(
             f"slide {name!r} cannot measure {width_px} x {height_px} px; give its size"
         )
-    if not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
+    if not SMALLEST_MPP <= mpp <= LARGEST_MPP:
         raise InputError(
-            f"slide {name!r}: {mpp} microns per pixel lie outside {MPP_RANGE[0]} to "
-            f"{MPP_RANGE[1]}; check --mpp"
+            f"slide {name!r}: {mpp} microns per pixel lie outside {SMALLEST_MPP} to "
+            f"{LARGEST_MPP}; check --mpp"
         )
     row = Slide(
         name=name,
