@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from annotation.cli import run
+from annotation.store import Store, create_or_upgrade, open_store
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -16,3 +24,126 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real data in {folder.parent.name}/{folder.name} beside the project")
     return folder
+
+
+@dataclass
+class CommandResult:
+    """What a command line gave back."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def store_url(tmp_path: Path) -> str:
+    """The URL of a fresh store."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    create_or_upgrade(url)[0].close()
+    return url
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """A fresh store, open."""
+    opened = open_store(store_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def pathquorum(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., CommandResult]:
+    """Runs a command line on the fresh store, as the console script does."""
+    monkeypatch.setenv("PATHQUORUM_STORE", store_url)
+
+    def call(*arguments: object) -> CommandResult:
+        capsys.readouterr()
+        status = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return CommandResult(status, captured.out, captured.err)
+
+    return call
+
+
+PROTOCOL = """
+name = "prostate"
+version = "1"
+task = "regions"
+weights = "quadratic"
+[domain]
+rule = "slide"
+[dispute]
+min_area_um2 = 0
+[[classes]]
+name = "Benign"
+order = 0
+color = "#00A000"
+aliases = ["Normal"]
+[[classes]]
+name = "Low grade"
+order = 1
+color = "#FFA000"
+[[classes]]
+name = "High grade"
+order = 2
+color = "#C00000"
+"""
+
+
+@pytest.fixture
+def study(pathquorum: Callable[..., CommandResult], tmp_path: Path) -> Callable[..., CommandResult]:
+    """A study with a protocol, three pathologists, a lead and a slide of 1000 x 800 px."""
+    protocol = tmp_path / "prostate.toml"
+    protocol.write_text(PROTOCOL, encoding="utf-8")
+    for arguments in (
+        ("protocol", "add", protocol),
+        *(("annotator", "add", handle, "--role", "pathologist") for handle in ("P1", "P2", "P3")),
+        ("annotator", "add", "L", "--role", "lead"),
+        ("slide", "add", "S1", "--width", 1000, "--height", 800, "--mpp", 0.5, "--patient", "A"),
+    ):
+        result = pathquorum(*arguments)
+        assert result.status == 0, result.err
+    return pathquorum
+
+
+def square(x: float, y: float, side: float = 100) -> dict[str, Any]:
+    """A GeoJSON square."""
+    ring = [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
+    return {"type": "Polygon", "coordinates": [ring]}
+
+
+def feature(
+    geometry: dict[str, Any] | None, path_class: str | None = None, **members: Any
+) -> dict[str, Any]:
+    """A QuPath annotation as a GeoJSON feature, its UUID derived from what it holds."""
+    properties: dict[str, Any] = {"objectType": "annotation", **members.pop("properties", {})}
+    if path_class is not None:
+        properties["classification"] = {"name": path_class, "color": [1, 2, 3]}
+    key = json.dumps([geometry, path_class, members], sort_keys=True)
+    made = {
+        "type": "Feature",
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, key)),
+        "geometry": geometry,
+        "properties": properties,
+    }
+    return {**made, **members}
+
+
+@pytest.fixture
+def write_export(tmp_path: Path) -> Callable[..., Path]:
+    """Writes features as an export; the file is named after the slide, in a folder a rater."""
+
+    def write(features: Iterable[dict[str, Any]], rater: str = "P1", slide: str = "S1") -> Path:
+        path = tmp_path / rater / f"{slide}.geojson"
+        path.parent.mkdir(exist_ok=True)
+        document = {"type": "FeatureCollection", "features": list(features)}
+        path.write_text(json.dumps(document), encoding="utf-8")
+        return path
+
+    return write

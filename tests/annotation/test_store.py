@@ -1,0 +1,143 @@
+"""Opening and creating stores: what is refused says what to do, and history cannot be changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DatabaseError
+
+from annotation.audit import record
+from annotation.errors import (
+    InputError,
+    NotAStoreError,
+    StoreMissingError,
+    StoreNewerError,
+    StoreUnavailableError,
+)
+from annotation.store import Store, create_or_upgrade, open_store
+from annotation.tables import Event, Site
+
+
+def test_a_missing_store_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(StoreMissingError, match="pathquorum init") as caught:
+        open_store(f"sqlite:///{tmp_path / 'none.db'}")
+    assert isinstance(caught.value, FileNotFoundError)
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_init_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        create_or_upgrade(f"sqlite:///{tmp_path / 'no' / 'store.db'}")
+
+
+def test_a_file_that_is_no_database_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but longer than the header of one would be" * 20)
+    before = path.read_bytes()
+    for use in (open_store, create_or_upgrade):
+        with pytest.raises(NotAStoreError, match=r"notes\.txt"):
+            use(f"sqlite:///{path}")
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE songs (title TEXT)")
+    other.close()
+    for use in (open_store, create_or_upgrade):
+        with pytest.raises(NotAStoreError):
+            use(f"sqlite:///{path}")
+
+
+def test_a_store_of_a_later_version_is_refused(store_url: str) -> None:
+    path = store_url.removeprefix("sqlite:///")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    for use in (open_store, create_or_upgrade):
+        with pytest.raises(StoreNewerError, match="upgrade pathquorum"):
+            use(store_url)
+
+
+def test_init_twice_changes_nothing(store_url: str, store: Store) -> None:
+    with store.reading() as session:
+        before = session.scalar(select(func.count()).select_from(Event))
+    again, revision = create_or_upgrade(store_url)
+    with again.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Event)) == before == 1
+    assert revision == "0001"
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "mongodb://user:hunter2@host/x", "sqlite:/x:y"])
+def test_an_unusable_url_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(InputError) as caught:
+        open_store(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_is_masked_in_every_place_of_a_url() -> None:
+    from sqlalchemy.engine import make_url
+
+    from annotation.store import masked
+
+    shown = masked(make_url("postgresql://u:hunter2@h/db?password=hunter2&sslpassword=hunter2"))
+    assert "hunter2" not in shown
+
+
+def test_a_block_that_raises_writes_nothing(store: Store) -> None:
+    with pytest.raises(RuntimeError), store.writing() as session:
+        session.add(Site(name="A"))
+        session.flush()
+        raise RuntimeError
+    with store.reading() as session:
+        assert session.scalars(select(Site)).all() == []
+
+
+def test_a_reading_session_leaves_no_trace(store: Store) -> None:
+    with store.reading() as session:
+        session.add(Site(name="A"))
+        session.flush()
+    with store.reading() as session:
+        assert session.scalars(select(Site)).all() == []
+
+
+def test_a_read_only_file_is_one_clear_line(store_url: str, store: Store) -> None:
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+        connection.detach()
+    blocked = open_store(store_url)
+    with blocked.engine.connect() as other, pytest.raises(StoreUnavailableError, match="nothing"):
+        other.exec_driver_sql("PRAGMA busy_timeout = 1")
+        writer = store.engine.execution_options(write=True).connect()
+        transaction = writer.begin()
+        try:
+            quick = open_store(store_url)
+            with quick.engine.connect() as warm:
+                warm.exec_driver_sql("PRAGMA busy_timeout = 1")
+            with quick.writing() as session:
+                session.add(Site(name="B"))
+        finally:
+            transaction.rollback()
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events SET reason = 'x'",
+        "DELETE FROM events",
+        "INSERT OR REPLACE INTO events SELECT * FROM events",
+        "REPLACE INTO events (id, at, actor, action, subject, software_version, previous_hash, "
+        "hash) SELECT 99, at, actor, action, subject, software_version, previous_hash, hash "
+        "FROM events",
+    ],
+)
+def test_the_database_itself_refuses_to_change_an_event(store: Store, statement: str) -> None:
+    with store.writing() as session:
+        record(session, actor=None, action="tested", subject="store")
+    with pytest.raises(DatabaseError, match="append-only"), store.engine.begin() as connection:
+        connection.execute(text(statement))
