@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -105,7 +106,7 @@ def protocol_list(invocation: Invocation) -> Outcome:
             .outerjoin(Annotator, ProtocolVersion.signed_by_id == Annotator.id)
             .order_by(ProtocolVersion.id)
         ).all()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": row.name,
             "version": row.version,
@@ -209,7 +210,7 @@ def annotator_list(invocation: Invocation) -> Outcome:
     with invocation.store.reading() as session:
         people = session.scalars(select(Annotator).order_by(Annotator.id)).all()
         held = session.scalars(select(Credential).order_by(Credential.id)).all()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "handle": person.handle,
             "role": person.role,
