@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -29,9 +30,7 @@ class Standing:
     parent: str | None
 
 
-def latest_revision_ids(
-    read_ids: Sequence[int], as_of_pull: int | None = None
-) -> Select[tuple[int]]:
+def latest_revision_ids(read_ids: Sequence[int], as_of_pull: int | None = None) -> Select[Any]:
     """The ids of each object's last revision in these reads, as a subquery."""
     query = (
         select(func.max(Revision.id))
@@ -54,8 +53,7 @@ def revisions_in_force(
         .order_by(Annotation.read_id, Annotation.id)
         .execution_options(yield_per=5000)
     )
-    for annotation, revision in rows:
-        yield annotation, revision
+    yield from rows
 
 
 def standing(session: Session, read_id: int) -> dict[str, Standing]:

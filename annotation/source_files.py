@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
@@ -12,7 +14,7 @@ from sqlalchemy.orm import Session
 from annotation.errors import NotAStoreError
 from annotation.tables import SourceChunk, SourceFile
 
-__all__ = ["CHUNK_BYTES", "keep", "source_bytes"]
+__all__ = ["CHUNK_BYTES", "keeping", "source_bytes"]
 
 # A database holds a row in memory while it writes it; SQLite's largest row is 1 GB.
 CHUNK_BYTES = 16 * 1024 * 1024
@@ -20,19 +22,31 @@ CHUNK_BYTES = 16 * 1024 * 1024
 _LEVEL = 1
 
 
-def keep(session: Session, sha256: str, data: bytes | memoryview) -> bool:
-    """Store a file's bytes, unless they are there. Returns whether they are new."""
+@contextmanager
+def keeping(session: Session, sha256: str, data: bytes | memoryview) -> Iterator[None]:
+    """Store a file's bytes when the block ends well, unless they are there.
+
+    They are compressed meanwhile in a thread: zlib works beside the interpreter, and for a large
+    export takes a fifth of the time of a pull.
+    """
     if session.get(SourceFile, sha256) is not None:
-        return False
-    starts = range(0, len(data), CHUNK_BYTES)
-    session.add(SourceFile(sha256=sha256, size_bytes=len(data), chunks=len(starts)))
-    session.flush()
-    for position, start in enumerate(starts):
-        piece = zlib.compress(data[start : start + CHUNK_BYTES], _LEVEL)
-        session.execute(
-            insert(SourceChunk), {"sha256": sha256, "position": position, "data": piece}
-        )
-    return True
+        yield
+        return
+    view = memoryview(data)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        starts = range(0, len(data), CHUNK_BYTES)
+        pieces = [
+            pool.submit(zlib.compress, view[start : start + CHUNK_BYTES], _LEVEL)
+            for start in starts
+        ]
+        yield
+        session.add(SourceFile(sha256=sha256, size_bytes=len(data), chunks=len(starts)))
+        session.flush()
+        for position, piece in enumerate(pieces):
+            session.execute(
+                insert(SourceChunk),
+                {"sha256": sha256, "position": position, "data": piece.result()},
+            )
 
 
 def source_bytes(session: Session, sha256: str) -> Iterator[bytes]:

@@ -69,6 +69,7 @@ class Store:
             try:
                 yield session
             finally:
+                session.expunge_all()  # what was loaded stays readable
                 session.rollback()
 
     @contextmanager

@@ -94,8 +94,17 @@ def _show_pull(console: Console, result: PullResult) -> None:
             "rejected",
             "ours",
             rows=[
-                [r.slide, r.annotator, c.objects, c.added, c.changed, c.removed, c.unchanged]
-                + [c.rejected, c.ours]
+                [
+                    r.slide,
+                    r.annotator,
+                    c.objects,
+                    c.added,
+                    c.changed,
+                    c.removed,
+                    c.unchanged,
+                    c.rejected,
+                    c.ours,
+                ]
                 for r in result.reads
                 for c in (r.changes,)
             ],
@@ -201,8 +210,15 @@ def _show_revisions(console: Console, rows: list[dict[str, Any]]) -> None:
             "pull",
             "at (UTC)",
             rows=[
-                [r["id"], r["revision"], r["state"], r["class"], r["mapped_class"], r["pull"]]
-                + [f"{r['at']:%Y-%m-%d %H:%M}"]
+                [
+                    r["id"],
+                    r["revision"],
+                    r["state"],
+                    r["class"],
+                    r["mapped_class"],
+                    r["pull"],
+                    f"{r['at']:%Y-%m-%d %H:%M}",
+                ]
                 for r in rows
             ],
         )

@@ -1,0 +1,434 @@
+"""What one source changes in one read: every object compared with its last revision."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session, aliased
+
+from annotation.class_mapping import ClassMapping
+from annotation.digests import content_digests, derive_uuid, geometry_digests
+from annotation.errors import RemovalError, SourceError, WrongSlideError
+from annotation.geometry import RatedGeometry, rate_geometries, to_wkb
+from annotation.protocol import Protocol
+from annotation.pushed import PushedObjects
+from annotation.records import Batch, PathObject, Rejection, measurements_to_json
+from annotation.revisions import REMOVED, Standing, standing
+from annotation.sources import ReadSource
+from annotation.tables import Annotation, Annotator, Pull, Read, Revision, Slide
+
+__all__ = ["ReadChanges", "record_changes"]
+
+SLIDE_LABEL = "slide"
+
+
+@dataclass
+class ReadChanges:
+    """The count of every object of a source, and what is worth telling its author."""
+
+    objects: int = 0
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    ours: int = 0
+    derived: int = 0
+    repaired: int = 0
+    overhanging: int = 0
+    unclassified: int = 0
+    unmapped: int = 0
+    ignored: int = 0
+    outside_domain: int = 0
+    rejections: list[Rejection] = field(default_factory=list)
+    unmapped_classes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    copied: list[dict[str, Any]] = field(default_factory=list)
+
+    def counts(self) -> dict[str, int]:
+        """The counts by name."""
+        return {key: value for key, value in vars(self).items() if isinstance(value, int)}
+
+
+def record_changes(
+    session: Session,
+    pull: Pull,
+    read: Read,
+    slide: Slide,
+    protocol: Protocol,
+    source: ReadSource,
+    *,
+    accept_removals: bool,
+    strict: bool,
+) -> ReadChanges:
+    """Write a revision for each object that the source adds, changes or lacks.
+
+    Raises
+    ------
+    WrongSlideError
+        More than half of the objects lie wholly outside the slide.
+    RemovalError
+        More than half of the read's objects are gone, and that was not accepted.
+    SourceError
+        Every object was rejected, one was with ``strict``, or a declared domain is missing.
+    """
+    recorder = _Recorder(session, pull, read, slide, protocol, source)
+    recorder.record_all()
+    recorder.check(accept_removals=accept_removals, strict=strict)
+    recorder.remove_missing()
+    recorder.finish()
+    return recorder.changes
+
+
+class _Recorder:
+    """Walks through a source batch by batch, within the caller's transaction."""
+
+    def __init__(
+        self,
+        session: Session,
+        pull: Pull,
+        read: Read,
+        slide: Slide,
+        protocol: Protocol,
+        source: ReadSource,
+    ) -> None:
+        self.session = session
+        self.pull = pull
+        self.read = read
+        self.slide = slide
+        self.protocol = protocol
+        self.source = source
+        self.changes = ReadChanges()
+        self.standing = standing(session, read.id)
+        self.pushed = PushedObjects(session, slide)
+        self.present: set[str] = set()
+        self.twins: Counter[bytes] = Counter()
+        self.outside = 0
+        self.domains: list[shapely.Geometry] = []
+        self.classified: list[NDArray[np.object_]] = []
+
+    def record_all(self) -> None:
+        """Take every object of the source."""
+        for batch in self.source.batches():
+            self.changes.objects += len(batch.objects) + len(batch.rejections)
+            self.changes.rejections += batch.rejections
+            # An object that can't be read this time is not gone: its last good state stands.
+            self.present.update(rejection.id for rejection in batch.rejections)
+            if batch.objects:
+                self._take(batch)
+        if self.protocol.task == "slides":
+            self._take_label()
+        self.changes.rejected = len(self.changes.rejections)
+
+    def _take(self, batch: Batch) -> None:
+        objects, digest = batch.objects, batch.content_digests
+        geometry_digest = batch.geometry_digests
+        geometries = np.empty(len(objects), dtype=object)
+        geometries[:] = [obj.geometry for obj in objects]
+        rated = rate_geometries(geometries, self.slide.width_px, self.slide.height_px)
+        mappings = [self.protocol.map_class(obj.path_class) for obj in objects]
+        rows: list[dict[str, Any]] = []
+        taken: list[int] = []
+        for index, obj in enumerate(objects):
+            uuid = obj.uuid or self._derived(digest[index])
+            if rated.outside[index]:
+                self.outside += 1
+                self.changes.rejections.append(Rejection(uuid, "wholly outside the slide"))
+                self.present.add(uuid)
+                continue
+            origin = self.pushed.origin(obj, uuid, geometry_digest[index])
+            if origin is not None and not origin.changed:
+                self.changes.ours += 1
+                self.present.add(uuid)
+                continue
+            self._notice(obj, mappings[index])
+            self.changes.derived += origin is not None
+            self.changes.repaired += bool(rated.repaired[index])
+            self.changes.overhanging += bool(rated.overhang_px2[index] > 0)
+            taken.append(index)
+            state = self._state(obj, uuid, digest[index])
+            if state is not None:
+                rows.append(
+                    {
+                        "uuid": uuid,
+                        "index": index,
+                        "state": state,
+                        "derived_from": origin.name if origin else None,
+                    }
+                )
+        self._notice_places(objects, mappings, rated.geometries, taken)
+        self._write(objects, mappings, geometries, rated, digest, geometry_digest, rows)
+
+    def _derived(self, digest: bytes) -> str:
+        """A UUID for an object that has none: the same for the same content and place."""
+        ordinal = self.twins[digest]
+        self.twins[digest] += 1
+        place = f"{self.slide.name}\0{self.read.annotator_id}\0{self.read.replicate}"
+        return derive_uuid(place, digest, ordinal)
+
+    def _state(self, obj: PathObject, uuid: str, digest: bytes) -> str | None:
+        self.present.add(uuid)
+        before = self.standing.get(uuid)
+        if before is None or before.removed:
+            self.changes.added += 1
+            return "added"
+        same_parent = not self.source.knows_parents or obj.parent == before.parent
+        if before.digest == digest and same_parent:
+            self.changes.unchanged += 1
+            return None
+        self.changes.changed += 1
+        return "changed"
+
+    def _notice(self, obj: PathObject, mapping: ClassMapping) -> None:
+        if mapping.kind == "unclassified":
+            self.changes.unclassified += 1
+        elif mapping.kind == "ignored":
+            self.changes.ignored += 1
+        elif mapping.kind == "unmapped":
+            self.changes.unmapped += 1
+            entry = self.changes.unmapped_classes.setdefault(
+                str(obj.path_class), {"objects": 0, "nearest": mapping.nearest}
+            )
+            entry["objects"] += 1
+
+    def _notice_places(
+        self,
+        objects: Sequence[PathObject],
+        mappings: Sequence[ClassMapping],
+        rated: NDArray[np.object_],
+        taken: Sequence[int],
+    ) -> None:
+        if self.protocol.domain.rule != "declared":
+            return
+        domain = [i for i in taken if mappings[i].kind == "domain"]
+        self.domains += [g for g in rated[domain] if shapely.area(g) > 0]
+        self.classified.append(rated[[i for i in taken if mappings[i].kind == "class"]])
+
+    def _write(
+        self,
+        objects: Sequence[PathObject],
+        mappings: Sequence[ClassMapping],
+        geometries: NDArray[np.object_],
+        rated: RatedGeometry,
+        digest: Sequence[bytes],
+        geometry_digest: Sequence[bytes],
+        rows: Sequence[dict[str, Any]],
+    ) -> None:
+        if not rows:
+            return
+        index = np.array([row["index"] for row in rows])
+        pulled = to_wkb(geometries[index])
+        as_rated: list[bytes | None] = [None] * len(rows)
+        # What needed neither repair nor clipping is the same Python object still.
+        differs = [p for p, i in enumerate(index) if rated.geometries[i] is not geometries[i]]
+        for position, wkb in zip(differs, to_wkb(rated.geometries[index[differs]]), strict=True):
+            as_rated[position] = wkb
+        keys = self._annotation_ids([row["uuid"] for row in rows])
+        written = []
+        for position, row in enumerate(rows):
+            i = row["index"]
+            obj = objects[i]
+            before = self.standing.get(row["uuid"])
+            written.append(
+                {
+                    "annotation_id": keys[row["uuid"]],
+                    "pull_id": self.pull.id,
+                    "revision": before.revision + 1 if before else 1,
+                    "state": row["state"],
+                    "class": obj.path_class,
+                    "mapped_class": mappings[i].name,
+                    "class_kind": mappings[i].kind,
+                    "object_type": obj.object_type,
+                    "name": obj.name,
+                    "locked": obj.locked,
+                    "parent": obj.parent,
+                    "z": obj.z,
+                    "t": obj.t,
+                    "c": obj.c,
+                    "geometry": pulled[position],
+                    "rated_geometry": as_rated[position],
+                    "nucleus": None if obj.nucleus is None else to_wkb([obj.nucleus])[0],
+                    "measurements": _json(measurements_to_json(obj.measurements)),
+                    "extra": _json(obj.extra),
+                    "digest": digest[i],
+                    "geometry_digest": geometry_digest[i],
+                    "repair_px2": float(rated.area_change_px2[i]) if rated.repaired[i] else None,
+                    "overhang_px2": float(rated.overhang_px2[i]) or None,
+                    "derived_from": row["derived_from"],
+                }
+            )
+        self.session.execute(insert(Revision.__table__), written)
+
+    def _annotation_ids(self, uuids: Sequence[str]) -> dict[str, int]:
+        known = {u: self.standing[u].annotation_id for u in uuids if u in self.standing}
+        new = [u for u in uuids if u not in known]
+        if new:
+            # SQLite promises no order for RETURNING, so that SQLAlchemy would insert row by row.
+            table = Annotation.__table__
+            self.session.execute(
+                insert(table), [{"read_id": self.read.id, "uuid": uuid} for uuid in new]
+            )
+            rows = self.session.execute(
+                select(table.c.uuid, table.c.id).where(
+                    table.c.read_id == self.read.id, table.c.uuid.in_(new)
+                )
+            )
+            known.update((uuid, key) for uuid, key in rows)
+        return known
+
+    def _take_label(self) -> None:
+        """A slide's label is an object without a place, so that it has a history like any other."""
+        label = self.source.image_metadata.get(self.protocol.slides.label_key)
+        if label is None or not label.strip():
+            self.changes.unclassified += 1
+            return
+        obj = PathObject(
+            uuid=derive_uuid(f"{self.slide.name}\0{self.read.annotator_id}", b"slide label", 0),
+            object_type=SLIDE_LABEL,
+            path_class=label.strip(),
+            name=None,
+            locked=False,
+            geometry=shapely.Polygon(),
+        )
+        self.changes.objects += 1
+        geometry_digest = geometry_digests(np.array([obj.geometry], dtype=object))
+        digest = content_digests([obj], geometry_digest)[0]
+        mapping = self.protocol.map_class(obj.path_class)
+        self._notice(obj, mapping)
+        state = self._state(obj, str(obj.uuid), digest)
+        if state is None:
+            return
+        before = self.standing.get(str(obj.uuid))
+        self.session.execute(
+            insert(Revision.__table__),
+            {
+                "annotation_id": self._annotation_ids([str(obj.uuid)])[str(obj.uuid)],
+                "pull_id": self.pull.id,
+                "revision": before.revision + 1 if before else 1,
+                "state": state,
+                "class": obj.path_class,
+                "mapped_class": mapping.name,
+                "class_kind": mapping.kind,
+                "object_type": SLIDE_LABEL,
+                "locked": False,
+                "z": 0,
+                "t": 0,
+                "digest": digest,
+                "geometry_digest": geometry_digest[0],
+            },
+        )
+
+    def check(self, *, accept_removals: bool, strict: bool) -> None:
+        """Refuse the pull where the source as a whole can't be right."""
+        changes, name = self.changes, self.source.name
+        if self.outside * 2 > changes.objects:
+            raise WrongSlideError(
+                f"{name}: {self.outside} of {changes.objects} objects lie wholly outside slide "
+                f"{self.slide.name!r} ({self.slide.width_px} x {self.slide.height_px} px); wrong "
+                "slide? name it with --slide",
+                file=name,
+                slide=self.slide.name,
+            )
+        first = changes.rejections[0] if changes.rejections else None
+        if first and (strict or changes.rejected == changes.objects):
+            how = "--strict refuses" if strict else "every object was rejected:"
+            raise SourceError(
+                f"{name}: {how} {changes.rejected} of {changes.objects} objects, the first "
+                f"{first.id}: {first.reason}; mend it in QuPath and export again",
+                file=name,
+            )
+        if self.protocol.domain.rule == "declared" and not self.domains:
+            classes = " or ".join(repr(c) for c in self.protocol.domain.classes)
+            raise SourceError(
+                f"{name}: no object of class {classes} says what was read on slide "
+                f"{self.slide.name!r}; draw one around it in QuPath and export again",
+                file=name,
+                slide=self.slide.name,
+            )
+        missing, before = len(self._missing()), sum(not s.removed for s in self.standing.values())
+        if missing * 2 > before and not accept_removals:
+            raise RemovalError(
+                f"{name}: {missing} of {before} objects of read {self.read.id} are gone; check "
+                "the export, or pass --accept-removals",
+                file=name,
+                read=self.read.id,
+            )
+
+    def _missing(self) -> dict[str, Standing]:
+        return {
+            uuid: before
+            for uuid, before in self.standing.items()
+            if not before.removed and uuid not in self.present
+        }
+
+    def remove_missing(self) -> None:
+        """Write a last revision for each object that is gone."""
+        missing = self._missing()
+        self.changes.removed = len(missing)
+        rows = [
+            {
+                "annotation_id": before.annotation_id,
+                "pull_id": self.pull.id,
+                "revision": before.revision + 1,
+                "state": REMOVED,
+                "class_kind": "unclassified",
+                "object_type": "annotation",
+                "locked": False,
+                "z": 0,
+                "t": 0,
+                "digest": b"",
+                "geometry_digest": b"",
+            }
+            for before in missing.values()
+        ]
+        if rows:
+            self.session.execute(insert(Revision.__table__), rows)
+
+    def finish(self) -> None:
+        """Count what lies outside the reader's own domain, and flag outlines that were copied."""
+        if self.domains and self.classified:
+            domain = shapely.union_all(self.domains)
+            shapely.prepare(domain)
+            rated = np.concatenate(self.classified)
+            self.changes.outside_domain = int(np.sum(~shapely.intersects(domain, rated)))
+        self.changes.copied = _copied(self.session, self.pull, self.read, self.slide)
+
+
+def _json(content: dict[str, Any]) -> str | None:
+    return msgspec.json.encode(content, order="sorted").decode() if content else None
+
+
+def _copied(session: Session, pull: Pull, read: Read, slide: Slide) -> list[dict[str, Any]]:
+    """Vertex-identical outlines of other annotators, by annotator.
+
+    The same object (a shared UUID) handed to several people to label is no copy, and a domain
+    that was handed out is none either.
+    """
+    theirs, their_annotation = aliased(Revision), aliased(Annotation)
+    pairs = session.execute(
+        select(Annotator.handle, Annotation.uuid)
+        .select_from(Revision)
+        .join(Annotation, Revision.annotation_id == Annotation.id)
+        .join(theirs, theirs.geometry_digest == Revision.geometry_digest)
+        .join(their_annotation, theirs.annotation_id == their_annotation.id)
+        .join(Read, their_annotation.read_id == Read.id)
+        .join(Annotator, Read.annotator_id == Annotator.id)
+        .where(Revision.pull_id == pull.id, Annotation.read_id == read.id)
+        .where(Revision.class_kind != "domain", Revision.state != REMOVED)
+        .where(Revision.object_type == "annotation", theirs.object_type == "annotation")
+        .where(Read.slide_id == slide.id, Read.annotator_id != read.annotator_id)
+        .where(their_annotation.uuid != Annotation.uuid)
+        .distinct()
+    )
+    counted = Counter(handle for handle, _ in pairs)
+    return [
+        {"annotator": handle, "objects": count, "flag": "copied, not independent"}
+        for handle, count in sorted(counted.items())
+    ]

@@ -1,0 +1,105 @@
+"""What can be pulled: an export, a folder of exports, or a QuPath project.
+
+Each becomes one or more :class:`ReadSource`, and from there on nothing depends on where a read
+came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from annotation.errors import SourceError
+from annotation.geojson import open_export
+from annotation.records import Batch
+
+__all__ = ["ReadSource", "open_sources"]
+
+EXPORT_SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz")
+
+
+class ReadSource(Protocol):
+    """One read of one slide, as it stands in a file."""
+
+    name: str
+    slide_names: tuple[str, ...]
+    modified: datetime
+    sha256: str
+    raw: bytes | memoryview
+    count: int
+    knows_parents: bool
+    image_metadata: dict[str, str]
+
+    def batches(self) -> Iterator[Batch]:
+        """The objects, some thousand at a time, and what of them can't be read."""
+
+
+class ExportSource:
+    """A GeoJSON export."""
+
+    knows_parents = False
+
+    def __init__(self, path: Path) -> None:
+        export = open_export(path)
+        self._export = export
+        self.name = path.name
+        self.slide_names = _slide_names(path, export.image_name)
+        self.modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        self.sha256 = export.sha256
+        self.raw = export.raw
+        self.count = export.count
+        self.image_metadata = export.image_metadata
+
+    def batches(self) -> Iterator[Batch]:
+        """The features of the export."""
+        return self._export.batches()
+
+
+def open_sources(path: Path) -> list[ReadSource]:
+    """Open what the user named.
+
+    Raises
+    ------
+    SourceError
+        Nothing is there, or nothing that can be pulled.
+    QuPathMissingError
+        It is a project, and no QuPath is found.
+    """
+    if not path.exists():
+        raise SourceError(f"there is no {path}; name a GeoJSON export or a project.qpproj")
+    if path.is_dir():
+        project = path / "project.qpproj"
+        if project.exists():
+            return _project(project)
+        exports = sorted(p for p in path.iterdir() if p.name.lower().endswith(EXPORT_SUFFIXES))
+        if not exports:
+            raise SourceError(f"the folder {path} holds no GeoJSON export and no project.qpproj")
+        return [ExportSource(export) for export in exports]
+    if path.suffix.lower() == ".qpproj":
+        return _project(path)
+    return [ExportSource(path)]
+
+
+def _project(path: Path) -> list[ReadSource]:
+    from annotation.qupath import open_project
+
+    return list(open_project(path))
+
+
+def _slide_names(path: Path, image_name: str | None) -> tuple[str, ...]:
+    """The names to look for among the slides: the file's stem first, then the image's name."""
+    stem = path.name
+    for suffix in (".gz", ".json", ".geojson"):
+        stem = stem[: -len(suffix)] if stem.lower().endswith(suffix) else stem
+    names = [stem, image_stem(stem)]
+    if image_name:
+        names += [image_name, image_stem(image_name)]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def image_stem(name: str) -> str:
+    """An image's name without its folder and extension: ``case 1.ome.tif - Series 0`` is as QuPath
+    writes it, ``case 1.ome`` what the slide is called."""
+    return Path(name.split(" - ")[0].replace("\\", "/")).stem
