@@ -30,6 +30,8 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test,qupath]'
+	# An oracle of the tests; its metadata pin one old scipy, which it does not need.
+	$(BIN)/python -m pip install --quiet --no-deps 'irrCAC>=0.4'
 	touch $@ $(VENV)/.installed
 
 clean:

@@ -123,7 +123,7 @@ def path_object(annotation: Annotation, revision: Revision) -> PathObject:
         z=revision.z,
         t=revision.t,
         c=revision.c,
-        parent=revision.parent,
+        parent=revision.parent or None,
         measurements=measurements_from_json(_decoded(revision.measurements)),
         extra=_decoded(revision.extra),
     )

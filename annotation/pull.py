@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -115,11 +115,7 @@ def pull(store: Store, request: PullRequest) -> PullResult:
     """
     if not request.sources:
         raise SourceError("there is nothing to pull; name a GeoJSON export or a project")
-    if request.slide is not None and len(request.sources) > 1:
-        raise InputError(
-            f"--slide names one slide, but there are {len(request.sources)} exports; "
-            "pull them one by one, or name the files after their slides"
-        )
+    request = _of_one_slide(request)
     try:
         with _uncollected(), store.writing() as session:
             result = _pull(session, request)
@@ -134,6 +130,19 @@ def pull(store: Store, request: PullRequest) -> PullResult:
         reads=[{"read": r.read, **r.changes.counts()} for r in result.reads],
     )
     return result
+
+
+def _of_one_slide(request: PullRequest) -> PullRequest:
+    """Where several sources lie side by side, ``--slide`` picks the one of that name."""
+    if request.slide is None or len(request.sources) == 1:
+        return request
+    named = [source for source in request.sources if request.slide in source.slide_names]
+    if len(named) != 1:
+        raise InputError(
+            f"{len(named)} of {len(request.sources)} reads are named after slide "
+            f"{request.slide!r}; pull its file by itself"
+        )
+    return replace(request, sources=named)
 
 
 @contextmanager
@@ -168,6 +177,7 @@ def _pull(session: Session, request: PullRequest) -> PullResult:
                 "pull one of them"
             )
         seen[slide.id] = source.name
+        result.notes += source.notes
         result.reads.append(_pull_read(session, request, entry, source, slide, annotator, row))
     record(
         session,

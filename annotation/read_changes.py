@@ -7,27 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from sqlalchemy import insert, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from annotation.class_mapping import ClassMapping
+from annotation.copied_outlines import copied_outlines
 from annotation.digests import content_digests, derive_uuid, geometry_digests
 from annotation.errors import RemovalError, SourceError, WrongSlideError
-from annotation.geometry import RatedGeometry, rate_geometries, to_wkb
+from annotation.geometry import rate_geometries
 from annotation.protocol import Protocol
 from annotation.pushed import PushedObjects
-from annotation.records import Batch, PathObject, Rejection, measurements_to_json
-from annotation.revisions import REMOVED, Standing, standing
+from annotation.records import Batch, PathObject, Rejection
+from annotation.revision_writer import SLIDE_LABEL, Draft, RevisionWriter
+from annotation.revisions import Standing, standing
 from annotation.sources import ReadSource
-from annotation.tables import Annotation, Annotator, Pull, Read, Revision, Slide
+from annotation.tables import Pull, Read, Slide
 
 __all__ = ["ReadChanges", "record_changes"]
-
-SLIDE_LABEL = "slide"
 
 
 @dataclass
@@ -107,6 +105,7 @@ class _Recorder:
         self.source = source
         self.changes = ReadChanges()
         self.standing = standing(session, read.id)
+        self.writer = RevisionWriter(session, pull, read, self.standing, source.knows_parents)
         self.pushed = PushedObjects(session, slide)
         self.present: set[str] = set()
         self.twins: Counter[bytes] = Counter()
@@ -134,7 +133,7 @@ class _Recorder:
         geometries[:] = [obj.geometry for obj in objects]
         rated = rate_geometries(geometries, self.slide.width_px, self.slide.height_px)
         mappings = [self.protocol.map_class(obj.path_class) for obj in objects]
-        rows: list[dict[str, Any]] = []
+        drafts: list[Draft] = []
         taken: list[int] = []
         for index, obj in enumerate(objects):
             uuid = obj.uuid or self._derived(digest[index])
@@ -155,16 +154,9 @@ class _Recorder:
             taken.append(index)
             state = self._state(obj, uuid, digest[index])
             if state is not None:
-                rows.append(
-                    {
-                        "uuid": uuid,
-                        "index": index,
-                        "state": state,
-                        "derived_from": origin.name if origin else None,
-                    }
-                )
+                drafts.append(Draft(index, uuid, state, origin.name if origin else None))
         self._notice_places(objects, mappings, rated.geometries, taken)
-        self._write(objects, mappings, geometries, rated, digest, geometry_digest, rows)
+        self.writer.write(batch, mappings, geometries, rated, drafts)
 
     def _derived(self, digest: bytes) -> str:
         """A UUID for an object that has none: the same for the same content and place."""
@@ -179,7 +171,7 @@ class _Recorder:
         if before is None or before.removed:
             self.changes.added += 1
             return "added"
-        same_parent = not self.source.knows_parents or obj.parent == before.parent
+        same_parent = before.parent is None or before.parent == self.writer.parent(obj, uuid)
         if before.digest == digest and same_parent:
             self.changes.unchanged += 1
             return None
@@ -211,78 +203,6 @@ class _Recorder:
         self.domains += [g for g in rated[domain] if shapely.area(g) > 0]
         self.classified.append(rated[[i for i in taken if mappings[i].kind == "class"]])
 
-    def _write(
-        self,
-        objects: Sequence[PathObject],
-        mappings: Sequence[ClassMapping],
-        geometries: NDArray[np.object_],
-        rated: RatedGeometry,
-        digest: Sequence[bytes],
-        geometry_digest: Sequence[bytes],
-        rows: Sequence[dict[str, Any]],
-    ) -> None:
-        if not rows:
-            return
-        index = np.array([row["index"] for row in rows])
-        pulled = to_wkb(geometries[index])
-        as_rated: list[bytes | None] = [None] * len(rows)
-        # What needed neither repair nor clipping is the same Python object still.
-        differs = [p for p, i in enumerate(index) if rated.geometries[i] is not geometries[i]]
-        for position, wkb in zip(differs, to_wkb(rated.geometries[index[differs]]), strict=True):
-            as_rated[position] = wkb
-        keys = self._annotation_ids([row["uuid"] for row in rows])
-        written = []
-        for position, row in enumerate(rows):
-            i = row["index"]
-            obj = objects[i]
-            before = self.standing.get(row["uuid"])
-            written.append(
-                {
-                    "annotation_id": keys[row["uuid"]],
-                    "pull_id": self.pull.id,
-                    "revision": before.revision + 1 if before else 1,
-                    "state": row["state"],
-                    "class": obj.path_class,
-                    "mapped_class": mappings[i].name,
-                    "class_kind": mappings[i].kind,
-                    "object_type": obj.object_type,
-                    "name": obj.name,
-                    "locked": obj.locked,
-                    "parent": obj.parent,
-                    "z": obj.z,
-                    "t": obj.t,
-                    "c": obj.c,
-                    "geometry": pulled[position],
-                    "rated_geometry": as_rated[position],
-                    "nucleus": None if obj.nucleus is None else to_wkb([obj.nucleus])[0],
-                    "measurements": _json(measurements_to_json(obj.measurements)),
-                    "extra": _json(obj.extra),
-                    "digest": digest[i],
-                    "geometry_digest": geometry_digest[i],
-                    "repair_px2": float(rated.area_change_px2[i]) if rated.repaired[i] else None,
-                    "overhang_px2": float(rated.overhang_px2[i]) or None,
-                    "derived_from": row["derived_from"],
-                }
-            )
-        self.session.execute(insert(Revision.__table__), written)
-
-    def _annotation_ids(self, uuids: Sequence[str]) -> dict[str, int]:
-        known = {u: self.standing[u].annotation_id for u in uuids if u in self.standing}
-        new = [u for u in uuids if u not in known]
-        if new:
-            # SQLite promises no order for RETURNING, so that SQLAlchemy would insert row by row.
-            table = Annotation.__table__
-            self.session.execute(
-                insert(table), [{"read_id": self.read.id, "uuid": uuid} for uuid in new]
-            )
-            rows = self.session.execute(
-                select(table.c.uuid, table.c.id).where(
-                    table.c.read_id == self.read.id, table.c.uuid.in_(new)
-                )
-            )
-            known.update((uuid, key) for uuid, key in rows)
-        return known
-
     def _take_label(self) -> None:
         """A slide's label is an object without a place, so that it has a history like any other."""
         label = self.source.image_metadata.get(self.protocol.slides.label_key)
@@ -305,25 +225,7 @@ class _Recorder:
         state = self._state(obj, str(obj.uuid), digest)
         if state is None:
             return
-        before = self.standing.get(str(obj.uuid))
-        self.session.execute(
-            insert(Revision.__table__),
-            {
-                "annotation_id": self._annotation_ids([str(obj.uuid)])[str(obj.uuid)],
-                "pull_id": self.pull.id,
-                "revision": before.revision + 1 if before else 1,
-                "state": state,
-                "class": obj.path_class,
-                "mapped_class": mapping.name,
-                "class_kind": mapping.kind,
-                "object_type": SLIDE_LABEL,
-                "locked": False,
-                "z": 0,
-                "t": 0,
-                "digest": digest,
-                "geometry_digest": geometry_digest[0],
-            },
-        )
+        self.writer.write_label(obj, mapping, state, digest, geometry_digest[0])
 
     def check(self, *, accept_removals: bool, strict: bool) -> None:
         """Refuse the pull where the source as a whole can't be right."""
@@ -372,24 +274,7 @@ class _Recorder:
         """Write a last revision for each object that is gone."""
         missing = self._missing()
         self.changes.removed = len(missing)
-        rows = [
-            {
-                "annotation_id": before.annotation_id,
-                "pull_id": self.pull.id,
-                "revision": before.revision + 1,
-                "state": REMOVED,
-                "class_kind": "unclassified",
-                "object_type": "annotation",
-                "locked": False,
-                "z": 0,
-                "t": 0,
-                "digest": b"",
-                "geometry_digest": b"",
-            }
-            for before in missing.values()
-        ]
-        if rows:
-            self.session.execute(insert(Revision.__table__), rows)
+        self.writer.write_removals(missing)
 
     def finish(self) -> None:
         """Count what lies outside the reader's own domain, and flag outlines that were copied."""
@@ -398,37 +283,4 @@ class _Recorder:
             shapely.prepare(domain)
             rated = np.concatenate(self.classified)
             self.changes.outside_domain = int(np.sum(~shapely.intersects(domain, rated)))
-        self.changes.copied = _copied(self.session, self.pull, self.read, self.slide)
-
-
-def _json(content: dict[str, Any]) -> str | None:
-    return msgspec.json.encode(content, order="sorted").decode() if content else None
-
-
-def _copied(session: Session, pull: Pull, read: Read, slide: Slide) -> list[dict[str, Any]]:
-    """Vertex-identical outlines of other annotators, by annotator.
-
-    The same object (a shared UUID) handed to several people to label is no copy, and a domain
-    that was handed out is none either.
-    """
-    theirs, their_annotation = aliased(Revision), aliased(Annotation)
-    pairs = session.execute(
-        select(Annotator.handle, Annotation.uuid)
-        .select_from(Revision)
-        .join(Annotation, Revision.annotation_id == Annotation.id)
-        .join(theirs, theirs.geometry_digest == Revision.geometry_digest)
-        .join(their_annotation, theirs.annotation_id == their_annotation.id)
-        .join(Read, their_annotation.read_id == Read.id)
-        .join(Annotator, Read.annotator_id == Annotator.id)
-        .where(Revision.pull_id == pull.id, Annotation.read_id == read.id)
-        .where(Revision.class_kind != "domain", Revision.state != REMOVED)
-        .where(Revision.object_type == "annotation", theirs.object_type == "annotation")
-        .where(Read.slide_id == slide.id, Read.annotator_id != read.annotator_id)
-        .where(their_annotation.uuid != Annotation.uuid)
-        .distinct()
-    )
-    counted = Counter(handle for handle, _ in pairs)
-    return [
-        {"annotator": handle, "objects": count, "flag": "copied, not independent"}
-        for handle, count in sorted(counted.items())
-    ]
+        self.changes.copied = copied_outlines(self.session, self.pull, self.read, self.slide)

@@ -21,16 +21,31 @@ EXPORT_SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz")
 
 
 class ReadSource(Protocol):
-    """One read of one slide, as it stands in a file."""
+    """One read of one slide, as it stands in a file.
 
-    name: str
-    slide_names: tuple[str, ...]
-    modified: datetime
-    sha256: str
-    raw: bytes | memoryview
-    count: int
-    knows_parents: bool
-    image_metadata: dict[str, str]
+    ``slide_names`` are tried in turn; ``raw`` are the bytes that are kept, ``sha256`` theirs;
+    ``count`` is 0 only where there is nothing in it; ``knows_parents`` says whether an object
+    without a parent has none; ``notes`` are for the person who pulls.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def slide_names(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def modified(self) -> datetime: ...  # noqa: D102
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+    @property
+    def raw(self) -> bytes: ...  # noqa: D102
+    @property
+    def count(self) -> int: ...  # noqa: D102
+    @property
+    def knows_parents(self) -> bool: ...  # noqa: D102
+    @property
+    def image_metadata(self) -> dict[str, str]: ...  # noqa: D102
+    @property
+    def notes(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def batches(self) -> Iterator[Batch]:
         """The objects, some thousand at a time, and what of them can't be read."""
@@ -40,6 +55,7 @@ class ExportSource:
     """A GeoJSON export."""
 
     knows_parents = False
+    notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         export = open_export(path)
@@ -57,8 +73,14 @@ class ExportSource:
         return self._export.batches()
 
 
-def open_sources(path: Path) -> list[ReadSource]:
+def open_sources(path: Path, *, label_key: str | None = None) -> list[ReadSource]:
     """Open what the user named.
+
+    Parameters
+    ----------
+    label_key
+        Where slides are rated by a label: its key in the image's metadata, so that an image of a
+        project which was labelled but never saved is a read too.
 
     Raises
     ------
@@ -72,20 +94,20 @@ def open_sources(path: Path) -> list[ReadSource]:
     if path.is_dir():
         project = path / "project.qpproj"
         if project.exists():
-            return _project(project)
+            return _project(project, label_key)
         exports = sorted(p for p in path.iterdir() if p.name.lower().endswith(EXPORT_SUFFIXES))
         if not exports:
             raise SourceError(f"the folder {path} holds no GeoJSON export and no project.qpproj")
         return [ExportSource(export) for export in exports]
     if path.suffix.lower() == ".qpproj":
-        return _project(path)
+        return _project(path, label_key)
     return [ExportSource(path)]
 
 
-def _project(path: Path) -> list[ReadSource]:
+def _project(path: Path, label_key: str | None) -> list[ReadSource]:
     from annotation.qupath import open_project
 
-    return list(open_project(path))
+    return list(open_project(path, label_key=label_key))
 
 
 def _slide_names(path: Path, image_name: str | None) -> tuple[str, ...]:

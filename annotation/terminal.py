@@ -103,7 +103,7 @@ def _console() -> Console:
     from rich.console import Console
 
     # Tables keep their columns in a pipe, where rich would squeeze them to 80 characters.
-    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "110"))
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "140"))
     return Console(width=width, soft_wrap=False, highlight=False)
 
 

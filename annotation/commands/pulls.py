@@ -49,13 +49,18 @@ def pull(
     SOURCE is a GeoJSON export of QuPath, a folder of them, or a project.qpproj. Pulling again
     adds only what changed.
     """
+    from annotation.lookup import find_protocol
     from annotation.pull import PullRequest
     from annotation.pull import pull as pull_sources
     from annotation.sources import open_sources
+    from annotation.study import protocol_of
 
     store = invocation.store
+    with store.reading() as session:
+        found = protocol_of(find_protocol(session, protocol))
+    label_key = found.slides.label_key if found.task == "slides" else None
     request = PullRequest(
-        sources=open_sources(source),
+        sources=open_sources(source, label_key=label_key),
         annotator=annotator,
         protocol=protocol,
         slide=slide,

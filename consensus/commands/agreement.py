@@ -1,0 +1,153 @@
+"""`agreement`, of the store's reads or of a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from annotation.errors import InputError
+from annotation.terminal import Invocation, Outcome, command, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+COEFFICIENTS = {
+    "percent": "weighted agreement",
+    "cohen_mean": "Cohen's kappa, mean of pairs",
+    "conger": "Conger's kappa",
+    "fleiss": "Fleiss' kappa",
+    "krippendorff": "Krippendorff's alpha",
+    "gwet": "Gwet's AC",
+    "brennan_prediger": "Brennan-Prediger",
+}
+
+
+@click.command(short_help="How far the raters agree.")
+@click.option("--protocol", metavar="NAME", help="The protocol, or NAME@VERSION.")
+@click.option("--table", "file", type=click.Path(path_type=Path), help="A CSV file; no store.")
+@click.option("--classes", metavar="A,B,C", help="With --table: the classes in their order.")
+@click.option("--weights", type=click.Choice(["nominal", "linear", "quadratic"]))
+@click.option("--bootstrap", type=click.IntRange(min=0), help="Replicates over clusters.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--as-of", metavar="T", help="A pull's number or an ISO 8601 time.")
+@click.option("--include-derived", is_flag=True, help="Count what began as our own objects.")
+@command
+def agreement(
+    invocation: Invocation,
+    protocol: str | None,
+    file: Path | None,
+    classes: str | None,
+    weights: str | None,
+    bootstrap: int | None,
+    seed: int,
+    as_of: str | None,
+    include_derived: bool,
+) -> Outcome:
+    """How far the raters agree: per class and overall, with intervals.
+
+    A table has the columns item, rater and label, and may have weight and cluster.
+    """
+    from consensus.agreement import agreement as coefficients
+
+    if file is not None:
+        from consensus.long_table import read_table, split_classes
+
+        if protocol is not None or as_of is not None:
+            raise InputError("--table needs no store; leave --protocol and --as-of out")
+        found = coefficients(
+            read_table(file, split_classes(classes)),
+            weights=weights or "nominal",
+            bootstrap=bootstrap or 0,
+            seed=seed,
+        )
+        return _outcome(found.to_dict())
+    if classes is not None:
+        raise InputError("--classes belongs to --table; the protocol names the store's classes")
+    from annotation.lookup import find_protocol
+    from annotation.revisions import parse_as_of
+    from consensus.study_ratings import rate
+
+    with invocation.store.reading() as session:
+        rated = rate(
+            session,
+            find_protocol(session, protocol),
+            as_of_pull=parse_as_of(session, as_of),
+            include_derived=include_derived,
+            with_geometry=False,
+        )
+    found = coefficients(
+        rated.ratings,
+        weights=weights or rated.protocol.weights,
+        bootstrap=1000 if bootstrap is None else bootstrap,
+        seed=seed,
+    )
+    document = found.to_dict()
+    document["protocol"] = f"{rated.row.name}@{rated.row.version}"
+    document["excluded"] = [read.to_dict() for read in rated.excluded]
+    return _outcome(document)
+
+
+def _outcome(document: dict[str, Any]) -> Outcome:
+    return Outcome(document, lambda console: show_agreement(console, document))
+
+
+def show_agreement(console: Console, document: dict[str, Any]) -> None:
+    """Print an agreement document as tables."""
+    area = document.get("domain_um2")
+    what = f"{document['items']} items" + (f", {area / 1e6:.3g} mm2" if area else "")
+    console.print(
+        f"Agreement of {len(document['raters'])} raters on {what}; {document['weights']} weights; "
+        f"{document['clusters']} clusters ({document['cluster_unit']}).",
+        markup=False,
+    )
+    rows: list[list[object]] = [
+        [title, *_cells(document["coefficients"][key])] for key, title in COEFFICIENTS.items()
+    ]
+    console.print(table(None, "coefficient", "value", "95% interval", "remark", rows=rows))
+    console.print(
+        table(
+            "Per class",
+            "class",
+            "kappa",
+            "95% interval",
+            "dice",
+            "prevalence",
+            "remark",
+            rows=[
+                [
+                    name,
+                    *_cells(entry["kappa"])[:2],
+                    _value(entry["dice"]),
+                    _value(entry["prevalence"]),
+                    _cells(entry["kappa"])[2],
+                ]
+                for name, entry in document["per_class"].items()
+            ],
+        )
+    )
+    found = document.get("detection")
+    if found and found["f1"]["value"] is not None:
+        value, interval, remark = _cells(found["f1"])
+        console.print(f"Found by both (F1): {value} {interval} {remark}".rstrip(), markup=False)
+    for read in document.get("excluded", []):
+        console.print(
+            f"Left out: read {read['read']} of {read['slide']} by {read['annotator']}: "
+            f"{read['reason']}.",
+            markup=False,
+        )
+    for note in document.get("notes", []):
+        console.print(f"Note: {note}.", markup=False)
+
+
+def _value(statistic: dict[str, Any]) -> str:
+    return "-" if statistic["value"] is None else f"{statistic['value']:.3f}"
+
+
+def _cells(statistic: dict[str, Any]) -> list[object]:
+    """Value, interval, and what stands in the way of either."""
+    low, high = statistic["ci_low"], statistic["ci_high"]
+    interval = "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    remarks = [s for s in (statistic["status"], statistic["ci_status"]) if s not in ("ok", None)]
+    return [_value(statistic), interval, "; ".join(dict.fromkeys(remarks))]

@@ -1,0 +1,138 @@
+"""What was decided: the answer in force for each dispute, and what a later run inherits of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import shapely
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from annotation.tables import ProtocolVersion
+from consensus.regions import same_region
+from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
+
+__all__ = [
+    "CLASS",
+    "EXCLUDE",
+    "INDETERMINATE",
+    "REOPEN",
+    "Inherited",
+    "InheritedDecisions",
+    "answers_in_force",
+]
+
+CLASS = "class"
+INDETERMINATE = "indeterminate"
+EXCLUDE = "exclude"
+REOPEN = "reopen"
+
+
+def answers_in_force(session: Session, run_ids: Sequence[int]) -> dict[int, Decision]:
+    """The last decision of each decided dispute of these runs, by dispute; open ones are absent."""
+    last = (
+        select(func.max(Decision.id))
+        .join(Dispute, Decision.dispute_id == Dispute.id)
+        .where(Dispute.run_id.in_(run_ids))
+        .group_by(Decision.dispute_id)
+    )
+    rows = session.scalars(select(Decision).where(Decision.id.in_(last)))
+    return {row.dispute_id: row for row in rows if row.answer != REOPEN}
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What an earlier decision means for a new dispute."""
+
+    decision: Decision | None
+    reopened_because: str | None
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    decision: Decision
+    pattern: dict[str, str]
+    geometry: shapely.Geometry | None
+
+
+class InheritedDecisions:
+    """The decisions of a protocol's earlier runs, the last word on each region first."""
+
+    def __init__(self, session: Session, protocol: ProtocolVersion) -> None:
+        rows = session.execute(
+            select(Decision, Dispute, ConsensusItem.pattern)
+            .join(Dispute, Decision.dispute_id == Dispute.id)
+            .join(ConsensusItem, Dispute.item_id == ConsensusItem.id)
+            .join(ConsensusRun, Dispute.run_id == ConsensusRun.id)
+            .where(ConsensusRun.protocol_id == protocol.id)
+            .order_by(Decision.id.desc())
+        )
+        self._by_slide: dict[int, list[_Earlier]] = defaultdict(list)
+        answered: set[int] = set()
+        for decision, dispute, pattern in rows:
+            if dispute.id in answered:
+                continue
+            answered.add(dispute.id)
+            geometry = None if dispute.geometry is None else shapely.from_wkb(dispute.geometry)
+            self._by_slide[dispute.slide_id].append(_Earlier(decision, pattern, geometry))
+
+    def answer(
+        self, slide_id: int, pattern: dict[str, str], geometry: shapely.Geometry | None
+    ) -> Inherited:
+        """The decision that still holds for a dispute, or why one no longer does."""
+        because = None
+        for earlier in self._by_slide.get(slide_id, ()):
+            same_place = _same_place(earlier.geometry, geometry)
+            if same_place and earlier.pattern == pattern:
+                if earlier.decision.answer == REOPEN:
+                    return Inherited(
+                        None,
+                        f"reopened after decision {earlier.decision.id}: {earlier.decision.reason}",
+                    )
+                return Inherited(earlier.decision, None)
+            if (
+                because is None
+                and earlier.decision.answer != REOPEN
+                and (same_place or _overlap(earlier.geometry, geometry))
+            ):
+                because = _difference(earlier, pattern)
+        return Inherited(None, because)
+
+
+def _same_place(one: shapely.Geometry | None, other: shapely.Geometry | None) -> bool:
+    if one is None or other is None:
+        return one is None and other is None
+    if one.area == 0 or other.area == 0:
+        return bool(shapely.equals(one, other))
+    return same_region(one, other)
+
+
+def _overlap(one: shapely.Geometry | None, other: shapely.Geometry | None) -> bool:
+    if one is None or other is None:
+        return False
+    return bool(shapely.relate_pattern(one, other, "T********"))
+
+
+def _difference(earlier: _Earlier, pattern: dict[str, str]) -> str:
+    """In one sentence, what differs from what was decided."""
+    number = earlier.decision.id
+    new = sorted(pattern.keys() - earlier.pattern.keys())
+    gone = sorted(earlier.pattern.keys() - pattern.keys())
+    changed = [
+        r for r in pattern.keys() & earlier.pattern.keys() if pattern[r] != earlier.pattern[r]
+    ]
+    parts = []
+    if new:
+        parts.append(f"{_raters(new)} more")
+    if gone:
+        parts.append(f"{_raters(gone)} fewer")
+    if changed:
+        parts.append(f"another answer of {_raters(changed)}")
+    what = "labels changed: " + ", ".join(parts) if parts else "region changed"
+    return f"{what} since decision {number}"
+
+
+def _raters(names: Sequence[str]) -> str:
+    return f"{len(names)} rater{'' if len(names) == 1 else 's'}"

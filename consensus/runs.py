@@ -1,0 +1,329 @@
+"""A consensus run: ratings + method + parameters give a class and a posterior for each item.
+
+A run is written once. What its rule leaves open enters the adjudicator's queue; what was decided
+before is inherited where region and labels are the same, else reopened with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from annotation.audit import record
+from annotation.errors import InputError, UnknownNameError
+from annotation.store import SOFTWARE_VERSION, now
+from annotation.tables import ProtocolVersion
+from consensus.decisions import InheritedDecisions
+from consensus.fused import Fused
+from consensus.fusion import fuse
+from consensus.ratings import NOT_RATED
+from consensus.regions import disputed_components
+from consensus.study_ratings import StudyRatings, rate
+from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
+from consensus.weights import disagreement_weights
+
+__all__ = ["AGREED", "BELOW_AREA", "DISPUTED", "METHODS", "TOO_FEW", "consensus_run", "find_run"]
+
+METHODS = ("majority", "dawid-skene", "staple")
+
+AGREED = "agreed"
+DISPUTED = "disputed"
+TOO_FEW = "too few raters"
+BELOW_AREA = "below the dispute's area"
+
+ItemState = Literal["agreed", "disputed", "too few raters", "below the dispute's area"]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An entry of the queue before it has a key."""
+
+    item: int
+    weight: float
+    severity: float
+    geometry: shapely.Geometry | None
+
+
+def find_run(session: Session, number: int | None = None) -> ConsensusRun:
+    """The run with this number; the latest one where none is given."""
+    if number is None:
+        found = session.scalars(select(ConsensusRun).order_by(ConsensusRun.id.desc())).first()
+        if found is None:
+            raise UnknownNameError(
+                "there is no consensus run yet; make one with `pathquorum consensus run`",
+                kind="run",
+                name="",
+            )
+        return found
+    found = session.get(ConsensusRun, number)
+    if found is None:
+        raise UnknownNameError(
+            f"no consensus run {number}; see `pathquorum consensus list`", kind="run", name=number
+        )
+    return found
+
+
+def consensus_run(
+    session: Session, row: ProtocolVersion, method: str, *, min_raters: int | None = None
+) -> ConsensusRun:
+    """Fuse what counts under a protocol version, and put what stays open into the queue.
+
+    Parameters
+    ----------
+    min_raters
+        Raters that an item needs; None takes the protocol's number.
+
+    Raises
+    ------
+    NoRatingsError, TooFewRatersError
+        There is nothing to fuse, or too little for the method; nothing is written.
+    """
+    if method not in METHODS:
+        raise InputError(f"no method {method!r}; choose one of {', '.join(METHODS)}")
+    rated = rate(session, row)
+    rule = rated.protocol.consensus
+    needed = rule.min_raters if min_raters is None else min_raters
+    if needed < 1:
+        raise InputError(f"--min-raters counts from 1, not {needed}")
+    fused = fuse(rated.ratings, method, quorum=rule.quorum, min_raters=needed)
+    states = _states(rated, fused, needed)
+    entries = list(_entries(rated, states))
+    states = _without_entries(states, entries)
+    inherited = InheritedDecisions(session, row)
+    answers = [
+        inherited.answer(rated.items[e.item].slide.id, _pattern(rated, e.item), e.geometry)
+        for e in entries
+    ]
+    run = ConsensusRun(
+        at=now(),
+        protocol_id=row.id,
+        method=method,
+        parameters={"min_raters": needed, "quorum": rule.quorum, **fused.parameters},
+        input_digest=rated.input_digest,
+        classes=list(rated.ratings.classes),
+        summary=_summary(rated, fused, states, entries, [a.decision for a in answers]),
+        software_version=SOFTWARE_VERSION,
+    )
+    session.add(run)
+    session.flush()
+    keys = _write_items(session, run, rated, fused, states)
+    for entry, answer in zip(entries, answers, strict=True):
+        _write_dispute(session, run, rated, entry, keys[entry.item], answer)
+    record(
+        session,
+        actor=None,
+        action="consensus run",
+        subject=f"run:{run.id}",
+        new={
+            "protocol": row.id,
+            "method": method,
+            "parameters": run.parameters,
+            "input_digest": run.input_digest,
+            "items": len(rated.items),
+            "disputes": len(entries),
+            "inherited": sum(a.decision is not None for a in answers),
+        },
+    )
+    return run
+
+
+def _states(rated: StudyRatings, fused: Fused, needed: int) -> list[str]:
+    n_raters = (rated.ratings.codes != NOT_RATED).sum(axis=1)
+    return [
+        TOO_FEW if raters < needed else DISPUTED if label < 0 else AGREED
+        for raters, label in zip(n_raters, fused.labels, strict=True)
+    ]
+
+
+def _entries(rated: StudyRatings, states: Sequence[str]) -> Iterable[_Entry]:
+    """The queue: of regions, each connected part of the protocol's least size is one entry."""
+    severity = _severity(rated)
+    rule = rated.protocol.dispute
+    for index, (item, state) in enumerate(zip(rated.items, states, strict=True)):
+        if state != DISPUTED:
+            continue
+        if rated.protocol.task != "regions":
+            weight = float(rated.ratings.weight[index])
+            yield _Entry(index, weight, float(severity[index]), item.geometry)
+            continue
+        mpp = item.slide.mpp
+        parts = disputed_components(
+            item.geometry,
+            min_area_px2=rule.min_area_um2 / mpp**2,
+            tolerance_px=rule.tolerance_um / mpp,
+        )
+        for part in parts.kept:
+            yield _Entry(index, float(part.area * mpp**2), float(severity[index]), part)
+
+
+def _without_entries(states: Sequence[str], entries: Sequence[_Entry]) -> list[str]:
+    queued = {entry.item for entry in entries}
+    return [
+        BELOW_AREA if state == DISPUTED and index not in queued else state
+        for index, state in enumerate(states)
+    ]
+
+
+def _severity(rated: StudyRatings) -> NDArray[np.float64]:
+    """Mean disagreement weight over the pairs of raters of each item, from 0 to 1."""
+    codes = rated.ratings.codes
+    weights = disagreement_weights(
+        rated.protocol.weights, rated.ratings.classes, rated.ratings.rank
+    )
+    total = np.zeros(len(codes))
+    pairs = np.zeros(len(codes))
+    for first in range(codes.shape[1]):
+        for second in range(first + 1, codes.shape[1]):
+            both = (codes[:, first] != NOT_RATED) & (codes[:, second] != NOT_RATED)
+            total[both] += weights[codes[both, first], codes[both, second]]
+            pairs += both
+    return np.divide(total, pairs, out=np.zeros(len(codes)), where=pairs > 0)
+
+
+def _pattern(rated: StudyRatings, item: int) -> dict[str, str]:
+    ratings = rated.ratings
+    return {
+        rater: ratings.classes[code]
+        for rater, code in zip(ratings.raters, ratings.codes[item], strict=True)
+        if code != NOT_RATED
+    }
+
+
+def _summary(
+    rated: StudyRatings,
+    fused: Fused,
+    states: Sequence[str],
+    entries: Sequence[_Entry],
+    inherited: Sequence[Decision | None],
+) -> dict[str, Any]:
+    """What ``consensus show`` prints of a run, fixed when it was made."""
+    ratings = rated.ratings
+    classes: dict[str, dict[str, float]] = {
+        name: {"items": 0, "weight": 0.0} for name in ratings.classes
+    }
+    for label, weight, state in zip(fused.labels, ratings.weight, states, strict=True):
+        if state == AGREED:
+            classes[ratings.classes[label]]["items"] += 1
+            classes[ratings.classes[label]]["weight"] += float(weight)
+    left: dict[str, dict[str, float]] = defaultdict(lambda: {"items": 0, "weight": 0.0})
+    rest = {
+        index: float(weight)
+        for index, (weight, state) in enumerate(zip(ratings.weight, states, strict=True))
+        if state != AGREED
+    }
+    for entry, decision in zip(entries, inherited, strict=True):
+        rest[entry.item] -= entry.weight
+        if decision is None:
+            counted = left[DISPUTED]
+        elif decision.path_class is not None:
+            counted = classes[decision.path_class]
+        else:
+            counted = left[decision.answer]
+        counted["items"] += 1
+        counted["weight"] += entry.weight
+    for index, weight in rest.items():
+        # What of a disputed pattern is too small for the queue stays open like other specks.
+        state = BELOW_AREA if states[index] == DISPUTED else states[index]
+        left[state]["items"] += states[index] != DISPUTED
+        left[state]["weight"] += max(weight, 0.0)
+    queued = sum(entry.weight for entry in entries)
+    return {
+        "slides": len(ratings.slide_names),
+        "items": len(rated.items),
+        "classes": classes,
+        "open": {state: entry for state, entry in left.items() if entry["weight"] > 0},
+        "disputes": len(entries),
+        "disputed_weight": queued,
+        "inherited": sum(decision is not None for decision in inherited),
+        "raters": list(ratings.raters),
+        "raters_quality": _quality(rated, fused),
+        "weight_unit": ratings.weight_unit,
+        "excluded": [read.to_dict() for read in rated.excluded],
+        "notes": [*rated.notes, *fused.notes],
+    }
+
+
+def _quality(rated: StudyRatings, fused: Fused) -> dict[str, Any]:
+    """Each rater's sensitivity and specificity, with the domain they were taken over."""
+    ratings = rated.ratings
+    areas = (ratings.codes != NOT_RATED).T @ ratings.weight
+    regions = ratings.weight_unit == "um2"
+    return {
+        rater: {
+            "sensitivity": fused.sensitivity(index),
+            "specificity": fused.specificity(index),
+            "domain_um2": float(areas[index]) if regions else None,
+        }
+        for index, rater in enumerate(ratings.raters)
+    }
+
+
+def _write_items(
+    session: Session,
+    run: ConsensusRun,
+    rated: StudyRatings,
+    fused: Fused,
+    states: Sequence[str],
+) -> list[int]:
+    ratings = rated.ratings
+    rows = [
+        {
+            "run_id": run.id,
+            "slide_id": item.slide.id,
+            "name": item.name,
+            "weight": float(ratings.weight[index]),
+            "pattern": _pattern(rated, index),
+            "label": ratings.classes[fused.labels[index]] if states[index] == AGREED else None,
+            "state": states[index],
+            "posterior": [round(float(p), 9) for p in fused.posterior[index]],
+            "geometry": None if item.geometry is None else shapely.to_wkb(item.geometry),
+        }
+        for index, item in enumerate(rated.items)
+    ]
+    return list(
+        session.scalars(
+            insert(ConsensusItem).returning(ConsensusItem.id, sort_by_parameter_order=True), rows
+        )
+    )
+
+
+def _write_dispute(
+    session: Session,
+    run: ConsensusRun,
+    rated: StudyRatings,
+    entry: _Entry,
+    item_id: int,
+    answer: Any,
+) -> None:
+    dispute = Dispute(
+        run_id=run.id,
+        item_id=item_id,
+        slide_id=rated.items[entry.item].slide.id,
+        weight=entry.weight,
+        severity=entry.severity,
+        geometry=None if entry.geometry is None else shapely.to_wkb(entry.geometry),
+        reopened_because=answer.reopened_because,
+    )
+    session.add(dispute)
+    session.flush()
+    if answer.decision is not None:
+        session.add(
+            Decision(
+                dispute_id=dispute.id,
+                at=now(),
+                by_id=answer.decision.by_id,
+                answer=answer.decision.answer,
+                path_class=answer.decision.path_class,
+                reason=answer.decision.reason,
+                inherited_from_id=answer.decision.id,
+            )
+        )
+        session.flush()
