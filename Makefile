@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: demo test bench lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/pathquorum demo --to demo
+	@$(BIN)/pathquorum demo --to demo
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile

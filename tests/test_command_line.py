@@ -33,6 +33,10 @@ def all_commands(
     return found
 
 
+def name_of(value: object) -> str:
+    return "-".join(value) or "root" if isinstance(value, tuple) else ""
+
+
 EVERY_COMMAND = all_commands(root)
 
 
@@ -52,7 +56,7 @@ def test_the_summary_in_the_list_is_the_commands_own(name: str) -> None:
     assert getattr(import_module(module), attribute).short_help == COMMANDS[name][1]
 
 
-@pytest.mark.parametrize(("path", "command"), EVERY_COMMAND, ids=lambda v: "-".join(v) or "root")
+@pytest.mark.parametrize(("path", "command"), EVERY_COMMAND, ids=name_of)
 def test_every_command_has_help_and_its_common_options(
     path: tuple[str, ...], command: click.Command
 ) -> None:
@@ -70,7 +74,7 @@ def test_every_command_has_help_and_its_common_options(
 @pytest.mark.parametrize(
     ("path", "command"),
     [(p, c) for p, c in EVERY_COMMAND if p and not isinstance(c, click.Group)],
-    ids=lambda v: "-".join(v) if isinstance(v, tuple) else "",
+    ids=name_of,
 )
 def test_every_command_stands_in_the_readme(path: tuple[str, ...], command: click.Command) -> None:
     readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")

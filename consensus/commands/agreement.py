@@ -28,9 +28,13 @@ COEFFICIENTS = {
 @click.option("--protocol", metavar="NAME", help="The protocol, or NAME@VERSION.")
 @click.option("--table", "file", type=click.Path(path_type=Path), help="A CSV file; no store.")
 @click.option("--classes", metavar="A,B,C", help="With --table: the classes in their order.")
-@click.option("--weights", type=click.Choice(["nominal", "linear", "quadratic"]))
+@click.option(
+    "--weights",
+    type=click.Choice(["nominal", "linear", "quadratic"]),
+    help="Default: the protocol's; for a table nominal.",
+)
 @click.option("--bootstrap", type=click.IntRange(min=0), help="Replicates over clusters.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--as-of", metavar="T", help="A pull's number or an ISO 8601 time.")
 @click.option("--include-derived", is_flag=True, help="Count what began as our own objects.")
 @command

@@ -1,0 +1,239 @@
+"""The concordance report: one HTML file that needs nothing beside it.
+
+It says what stood in the store when the run was made, and the decisions in force now. Its figures
+are computed anew from the stored revisions; it says whether these still give the run's input
+digest. Raters stand under their handles, so it is for the study's lead and not for an adjudicator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from annotation.audit import Verification, record, verify
+from annotation.errors import InputError
+from annotation.paths import replacing
+from annotation.store import SOFTWARE_VERSION, Store, now
+from annotation.study import protocol_of
+from annotation.tables import ProtocolVersion
+from annotation.terminal import plain
+from consensus.agreement import agreement
+from consensus.decisions import answers_in_force
+from consensus.report_agreement import AgreementSection, agreement_section
+from consensus.report_consensus import ConsensusSection, consensus_section
+from consensus.report_figures import FiguresSection, figures_section
+from consensus.report_numbers import moment_text
+from consensus.report_protocol import ProtocolSection, protocol_section
+from consensus.report_study import StudySection, last_pull_before, study_section
+from consensus.runs import find_run
+from consensus.study_ratings import rate
+from consensus.tables import ConsensusRun
+
+__all__ = ["Report", "WrittenReport", "collect_report", "render", "write_report"]
+
+BOOTSTRAP_REPLICATES: Final = 1000
+BOOTSTRAP_SEED: Final = 0
+LONGEST_WORD: Final = 18
+LIBRARIES: Final = (
+    "numpy",
+    "scipy",
+    "statsmodels",
+    "shapely",
+    "SQLAlchemy",
+    "matplotlib",
+    "openslide-python",
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """When and by what the page was made, and the trail that it rests on."""
+
+    at: str
+    software: list[tuple[str, str]]
+    audit_head: str
+    audit_problem: str | None
+    audit_events: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What stands on the page, a field for each section."""
+
+    protocol: ProtocolSection
+    study: StudySection
+    agreement: AgreementSection
+    consensus: ConsensusSection
+    figures: FiguresSection
+    digest_matches: bool
+    made: Made
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """A report in its file."""
+
+    run: int
+    file: Path
+    sha256: str
+    size_bytes: int
+    pictures: int
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``report --json``."""
+        return {
+            "file": str(self.file),
+            "run": self.run,
+            "sha256": self.sha256,
+            "size_bytes": self.size_bytes,
+            "pictures": self.pictures,
+            "notes": self.notes,
+        }
+
+
+def write_report(store: Store, number: int | None, path: Path) -> WrittenReport:
+    """Write the report of a run, and record that it was written.
+
+    Parameters
+    ----------
+    number
+        The run; None takes the latest.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such run.
+    InputError
+        The path is a folder.
+    """
+    if path.is_dir():
+        raise InputError(f"{str(path)!r} is a folder; name the report's file in it, as report.html")
+    with store.reading() as session:
+        report = collect_report(session, find_run(session, number))
+    page = render(report).encode()
+    run = report.consensus.run
+    digest = hashlib.sha256(page).hexdigest()
+    with replacing(path) as temporary:
+        temporary.write_bytes(page)
+        with store.writing() as session:
+            record(
+                session,
+                actor=None,
+                action="report written",
+                subject=f"run:{run}",
+                # The folder is left out: on many machines it names a person.
+                new={"file": path.name, "sha256": digest, "audit_head": report.made.audit_head},
+            )
+    return WrittenReport(
+        run=run,
+        file=path,
+        sha256=digest,
+        size_bytes=len(page),
+        pictures=len(report.figures.pictures),
+        notes=_notes(report),
+    )
+
+
+def _notes(report: Report) -> list[str]:
+    """What whoever made the report should hear at once."""
+    notes = []
+    if report.protocol.signed is None:
+        notes.append(
+            f"protocol {report.protocol.name} version {report.protocol.version} is not signed"
+        )
+    if report.consensus.open_disputes:
+        notes.append(f"disputes that are still open: {report.consensus.open_disputes}")
+    if report.study.later_reads:
+        notes.append(
+            f"reads that were pulled after the run and are not in it: {report.study.later_reads}"
+        )
+    if not report.digest_matches:
+        notes.append("the stored revisions no longer give the run's input digest")
+    if report.made.audit_problem:
+        notes.append(f"the audit trail is broken: {report.made.audit_problem}")
+    return notes
+
+
+def collect_report(session: Session, run: ConsensusRun) -> Report:
+    """Collect all that the page says of a run."""
+    row = session.get_one(ProtocolVersion, run.protocol_id)
+    as_of_pull = last_pull_before(session, run)
+    rated = rate(session, row, as_of_pull=as_of_pull, with_geometry=False)
+    figures = agreement(
+        rated.ratings,
+        weights=rated.protocol.weights,
+        bootstrap=BOOTSTRAP_REPLICATES,
+        seed=BOOTSTRAP_SEED,
+    )
+    consensus = consensus_section(session, run)
+    decided = answers_in_force(session, [run.id]).values()
+    return Report(
+        protocol=protocol_section(session, row, protocol_of(row)),
+        study=study_section(
+            session,
+            run,
+            rated,
+            as_of_pull,
+            Counter(decision.by_id for decision in decided if decision.by_id is not None),
+        ),
+        agreement=agreement_section(figures.to_dict()),
+        consensus=consensus,
+        figures=figures_section(session, run, consensus.entries, as_of_pull),
+        digest_matches=rated.input_digest == run.input_digest,
+        made=_made(now(), verify(session)),
+    )
+
+
+def _made(at: datetime, trail: Verification) -> Made:
+    software = [("pathquorum", SOFTWARE_VERSION), ("Python", platform.python_version())]
+    for name in LIBRARIES:
+        try:
+            software.append((name, version(name)))
+        except PackageNotFoundError:
+            software.append((name, "unknown"))
+    problem = None if trail.ok else f"event {trail.first_bad} is bad: {trail.problem}"
+    return Made(moment_text(at), software, trail.head, problem, trail.events)
+
+
+def render(report: Report) -> str:
+    """The page, every name on it escaped and freed of control characters."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("consensus", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["long_word"] = _has_long_word
+    return environment.get_template("report.html.jinja").render(
+        report=report,
+        protocol=report.protocol,
+        study=report.study,
+        agreement=report.agreement,
+        consensus=report.consensus,
+        figures=report.figures,
+        made=report.made,
+    )
+
+
+def _printable(value: Any) -> Any:
+    """A name without the characters that would turn round or hide what stands beside it."""
+    # Markup is what a macro of the template made, of parts that went through here already.
+    return plain(value) if type(value) is str else value
+
+
+def _has_long_word(text: object) -> bool:
+    """Whether a name has a word that no column of a table can hold in one line."""
+    return max(map(len, str(text).split()), default=0) > LONGEST_WORD

@@ -1,0 +1,111 @@
+"""What the README shows is what comes out."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from annotation.cli import run
+from tests.conftest import PROJECT_ROOT, CommandResult
+from tests.test_command_line import EVERY_COMMAND
+
+README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+ELLIPSIS = "..."
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def shown_after(command: str) -> list[str]:
+    """The lines that the README shows below a command of its first screen."""
+    (block,) = [b for b in blocks("console") if b.startswith(f"$ {command}\n")]
+    return block.splitlines()[1:]
+
+
+@pytest.fixture(scope="module")
+def demo_output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The folder of a demo, and what it printed."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("demo")
+        patch.chdir(folder)
+        patch.delenv("PATHQUORUM_STORE", raising=False)
+        patch.delenv("COLUMNS", raising=False)
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            assert run(["demo", "--to", "demo"]) == 0
+    return folder / "demo", [line.rstrip() for line in printed.getvalue().splitlines()]
+
+
+def test_the_demo_prints_what_the_readme_shows(demo_output: tuple[Path, list[str]]) -> None:
+    """Every line shown comes out, in this order; only the head of the trail depends on the time."""
+    printed = iter(demo_output[1])
+    for line in shown_after("make demo"):
+        if line.strip() != ELLIPSIS:
+            assert line.rstrip() in printed, f"the README shows, but the demo prints no: {line}"
+
+
+def test_the_demo_leaves_what_it_says(demo_output: tuple[Path, list[str]]) -> None:
+    folder, _ = demo_output
+    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert len(list((folder / "qupath").glob("*.geojson"))) == 12
+    assert len(list((folder / "slides").glob("*.tiff"))) == 12
+    for form in ("geojson", "masks"):
+        assert (folder / "release" / form / "manifest.json").exists()
+
+
+def test_the_demo_can_be_run_again_but_overwrites_nobodys_folder(
+    demo_output: tuple[Path, list[str]], tmp_path: Path, pathquorum: Callable[..., CommandResult]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    result = pathquorum("demo", "--to", tmp_path / "mine")
+    assert result.status == 1
+    assert "not empty" in result.err
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+
+
+def test_every_command_shown_is_one_that_exists() -> None:
+    """Each `pathquorum` line names a command and options that are there."""
+    known = dict(EVERY_COMMAND)
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    shown = [line.partition("pathquorum ")[2] for line in lines if line.startswith("$ pathquorum ")]
+    assert len(shown) > 20
+    for text in shown:
+        words = shlex.split(text.split(" | ")[0].split(" > ")[0], comments=True)
+        path: tuple[str, ...] = ()
+        while words and (*path, words[0]) in known:
+            path = (*path, words.pop(0))
+        assert path, text
+        options = {option for parameter in known[path].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options, text
+
+
+def test_the_readmes_program_verifies_an_exported_trail(
+    study: Callable[..., CommandResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (program,) = blocks("python")
+    monkeypatch.chdir(tmp_path)
+    assert study("audit", "export", "--to", "trail.jsonl").status == 0
+    exec(compile(program, "README.md", "exec"), {})
+    lines = (tmp_path / "trail.jsonl").read_text(encoding="utf-8").splitlines()
+    event = json.loads(lines[1])
+    lines[1] = json.dumps({**event, "reason": "another"})
+    (tmp_path / "trail.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(AssertionError, match="changed"):
+        exec(compile(program, "README.md", "exec"), {})
+
+
+def test_make_test_ends_as_the_readme_shows() -> None:
+    """The contracts that the README counts are those of the configuration."""
+    contracts = (
+        (PROJECT_ROOT / "pyproject.toml").read_text().count("[[tool.importlinter.contracts]]")
+    )
+    assert f"Contracts: {contracts} kept, 0 broken." in shown_after("make test")
