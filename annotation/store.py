@@ -231,11 +231,18 @@ def _file(url: URL) -> Path:
 
 
 def _engine(url: URL) -> Engine:
-    engine = create_engine(
-        url,
-        json_serializer=lambda value: msgspec.json.encode(value, order="sorted").decode(),
-        json_deserializer=msgspec.json.decode,
-    )
+    try:
+        engine = create_engine(
+            url,
+            json_serializer=lambda value: msgspec.json.encode(value, order="sorted").decode(),
+            json_deserializer=msgspec.json.decode,
+        )
+    except ModuleNotFoundError as error:
+        raise StoreUnavailableError(
+            f"the store {masked(url)} needs the package {error.name}; "
+            "install pathquorum with the extra 'postgresql'",
+            store=masked(url),
+        ) from error
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _sqlite_connect)
         event.listen(engine, "begin", _sqlite_begin)

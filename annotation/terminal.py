@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import time
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -79,14 +80,21 @@ def command(function: Callable[..., Outcome]) -> Callable[..., None]:
     @click.option("--log-json", is_flag=True, help="Write logs as JSON lines.")
     @functools.wraps(function)
     def run(*args: Any, store_url: str, as_json: bool, log_json: bool, **options: Any) -> None:
-        from annotation.logs import configure
+        from annotation.logs import configure, log
 
         configure(as_json=log_json)
         invocation = Invocation(store_url, as_json)
+        name = click.get_current_context().command_path
+        start_s = time.monotonic()
         try:
             outcome = function(invocation, *args, **options)
+        except Exception as error:
+            log.info("failed", command=name, error=one_line(str(error)))
+            raise
         finally:
             invocation.close()
+        elapsed_s = round(time.monotonic() - start_s, 3)
+        log.info("finished", command=name, elapsed_s=elapsed_s, status=outcome.status)
         if as_json:
             import msgspec
 

@@ -75,7 +75,7 @@ class Answers:
     @property
     def n_ratings(self) -> NDArray[np.float64]:
         """Ratings of each pattern, shape (U,)."""
-        return np.diff(self.said.indptr).astype(np.float64)
+        return np.asarray(np.diff(self.said.indptr), dtype=np.float64)
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -217,4 +217,5 @@ def _probabilities(
         counts = counts + pseudo_items
         used = np.ones_like(used)
     counts = np.where(used, np.maximum(counts, LEAST), 0.0)
-    return np.divide(counts, np.maximum(counts.sum(axis=1, keepdims=True), LEAST))
+    total: NDArray[np.float64] = np.maximum(counts.sum(axis=1, keepdims=True), LEAST)
+    return np.asarray(counts / total, dtype=np.float64)
