@@ -16,11 +16,11 @@ from threading import Timer
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from annotation.errors import SourceError
-from annotation.project_files import ProjectImage, read_project, version_numbers
-from annotation.qupath_process import TIMED_OUT, QuPathProcess, receive, send
+from annotation.projects.files import ProjectImage, read_project, version_numbers
+from annotation.projects.process import TIMED_OUT, QuPathProcess, receive, send
 
 if TYPE_CHECKING:
-    from annotation.project_entry import ProjectEntrySource
+    from annotation.projects.entry import ProjectEntrySource
 
 __all__ = ["open_project"]
 
@@ -52,7 +52,7 @@ def open_project(path: Path, *, label_key: str | None = None) -> list[ProjectEnt
     QuPathMissingError
         No QuPath is found.
     """
-    from annotation.project_entry import ProjectEntrySource
+    from annotation.projects.entry import ProjectEntrySource
 
     project = read_project(path)
     opened: list[ProjectImage] = []

@@ -97,9 +97,7 @@ def queue(session: Session, run: ConsensusRun) -> list[QueueEntry]:
         .where(Dispute.run_id == run.id)
     ).all()
     answers = answers_in_force(session, [run.id])
-    handles = {
-        key: handle for key, handle in session.execute(select(Annotator.id, Annotator.handle))
-    }
+    handles = dict(session.execute(select(Annotator.id, Annotator.handle)).all())
     entries = [
         _entry(run, dispute, pattern, slide, answers.get(dispute.id), handles)
         for dispute, pattern, slide in rows

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.errors import InputError
-from consensus.figures import figures_of
-from consensus.findings import Findings, PairAgreement, PairDetection
-from consensus.patterns import Patterns, WeightedPatterns, compress
-from consensus.precision import Precision
 from consensus.ratings import Ratings
-from consensus.standard_errors import Sample
-from consensus.statistic import Statistic
-from consensus.totals import Scheme, Totals, group_totals, item_features, rater_counts
-from consensus.weights import disagreement_weights
+from consensus.statistics.figures import figures_of
+from consensus.statistics.findings import Findings, PairAgreement, PairDetection
+from consensus.statistics.patterns import Patterns, WeightedPatterns, compress
+from consensus.statistics.precision import Precision
+from consensus.statistics.standard_errors import Sample
+from consensus.statistics.statistic import Statistic
+from consensus.statistics.totals import Scheme, Totals, group_totals, item_features, rater_counts
+from consensus.statistics.weights import disagreement_weights
 
 __all__ = ["Agreement", "agreement"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.errors import InputError
-from consensus.coefficients import quotient
+from consensus.statistics.coefficients import quotient
 
 __all__ = ["OPEN", "Fused", "Method", "RaterQuality", "check_min_raters", "open_where_tied"]
 

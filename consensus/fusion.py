@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError
 from consensus.errors import RatingsError
-from consensus.estimation import Estimation
-from consensus.expectation import Stopping, maximise
 from consensus.fused import OPEN, Fused, Method, RaterQuality, check_min_raters, open_where_tied
-from consensus.patterns import Patterns, compress
 from consensus.ratings import NOT_RATED, Ratings
-from consensus.totals import rater_counts
+from consensus.statistics.estimation import Estimation
+from consensus.statistics.expectation import Stopping, maximise
+from consensus.statistics.patterns import Patterns, compress
+from consensus.statistics.totals import rater_counts
 
 __all__ = ["BinaryStaple", "dawid_skene", "fuse", "majority", "staple", "staple_of_class"]
 

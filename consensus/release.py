@@ -16,15 +16,15 @@ from annotation.lookup import unknown
 from annotation.store import now
 from annotation.tables import Event, Patient, Site
 from consensus.consensus_items import Consensus
-from consensus.manifest import (
+from consensus.releases.manifest import (
     SlidePlace,
     build_manifest,
     encode_manifest,
     first_difference,
     sha256_of,
 )
+from consensus.releases.split import DEFAULT_SHARES, Split, Subject, assign_parts
 from consensus.runs import find_run
-from consensus.split import DEFAULT_SHARES, Split, Subject, assign_parts
 from consensus.tables import PatientPart, Release
 
 __all__ = [

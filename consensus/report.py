@@ -27,12 +27,12 @@ from annotation.tables import ProtocolVersion
 from annotation.terminal import plain
 from consensus.agreement import agreement
 from consensus.decisions import answers_in_force
-from consensus.report_agreement import AgreementSection, agreement_section
-from consensus.report_consensus import ConsensusSection, consensus_section
-from consensus.report_figures import FiguresSection, figures_section
-from consensus.report_numbers import moment_text
-from consensus.report_protocol import ProtocolSection, protocol_section
-from consensus.report_study import StudySection, last_pull_before, study_section
+from consensus.reporting.agreement import AgreementSection, agreement_section
+from consensus.reporting.consensus import ConsensusSection, consensus_section
+from consensus.reporting.figures import FiguresSection, figures_section
+from consensus.reporting.numbers import moment_text
+from consensus.reporting.protocol import ProtocolSection, protocol_section
+from consensus.reporting.study import StudySection, last_pull_before, study_section
 from consensus.runs import find_run
 from consensus.study_ratings import rate
 from consensus.tables import ConsensusRun
@@ -209,7 +209,7 @@ def render(report: Report) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("consensus", ""),
+        loader=PackageLoader("consensus", "reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_printable,

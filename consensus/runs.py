@@ -26,9 +26,9 @@ from consensus.fused import Fused
 from consensus.fusion import fuse
 from consensus.ratings import NOT_RATED
 from consensus.regions import disputed_components
+from consensus.statistics.weights import disagreement_weights
 from consensus.study_ratings import StudyRatings, rate
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
-from consensus.weights import disagreement_weights
 
 __all__ = ["AGREED", "BELOW_AREA", "DISPUTED", "METHODS", "TOO_FEW", "consensus_run", "find_run"]
 

@@ -30,7 +30,7 @@ def demo(invocation: Invocation, folder: Path, seed: int) -> Outcome:
     Every step is a command that you could type; each is printed before it runs.
     """
     from annotation.cli import run
-    from annotation.demo_study import DemoStudy, prepare_folder
+    from annotation.demo.study import DemoStudy, prepare_folder
 
     source = click.get_current_context().get_parameter_source("store_url")
     prepare_folder(folder)

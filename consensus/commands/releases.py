@@ -38,7 +38,7 @@ def release_create(
     is the same whenever a release is made of the same run and decisions.
     """
     from consensus.release import create_release, release_document
-    from consensus.split import parse_shares
+    from consensus.releases.split import parse_shares
 
     shares = None if split is None else parse_shares(split)
     with invocation.store.writing() as session:
@@ -143,7 +143,7 @@ def release_export(
     label; a sidecar beside the tiles says where they lie.
     """
     from consensus.release import open_release, release_document
-    from consensus.release_export import export_release
+    from consensus.releases.export import export_release
 
     with invocation.store.reading() as session:
         opened = open_release(session, name)

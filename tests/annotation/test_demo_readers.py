@@ -11,15 +11,15 @@ import pytest
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from annotation.demo_protocol import DEMO_PROTOCOL
-from annotation.demo_readers import (
+from annotation.demo.protocol import DEMO_PROTOCOL
+from annotation.demo.readers import (
     ADJUDICATOR,
     DEMO_READERS,
     DOMAIN_CLASS,
     adjudicator_answer,
     read_demo_slide,
 )
-from annotation.demo_slides import GRADES, DemoSlide, demo_slides
+from annotation.demo.slides import GRADES, DemoSlide, demo_slides
 from annotation.protocol import parse_protocol
 from annotation.records import PathObject
 

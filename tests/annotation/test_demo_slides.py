@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import shapely
 
-from annotation.demo_painting import paint
-from annotation.demo_slides import GRADES, INFLAMMATION, demo_slides, write_slide
+from annotation.demo.painting import paint
+from annotation.demo.slides import GRADES, INFLAMMATION, demo_slides, write_slide
 from annotation.slides import read_slide, thumbnail
 
 SLIDES = demo_slides(0)

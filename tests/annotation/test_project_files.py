@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from annotation.errors import PathquorumError, QuPathMissingError, SourceError
-from annotation.project_entry import ProjectEntrySource
-from annotation.project_files import ProjectImage, read_project, version_numbers
+from annotation.projects.entry import ProjectEntrySource
+from annotation.projects.files import ProjectImage, read_project, version_numbers
+from annotation.projects.process import QuPathProcess
 from annotation.qupath import open_project
-from annotation.qupath_process import QuPathProcess
 
 HEADER = b"\xac\xed\x00\x05w\x15\x00\x13Data file version 3"
 SERVER = b't\x00\x2a{"dataVersion":3,"qupathVersion":"0.6.0-rc3"}'

@@ -82,6 +82,7 @@ def test_two_raters_are_refused_with_what_to_do_instead(method: str) -> None:
         assert "adjudicate" in message
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the oracle's own, about pandas
 @pytest.mark.parametrize("seed", range(10))
 def test_dawid_skene_gives_the_labels_of_crowd_kit(seed: int) -> None:
     _, said = crowd(seed, n_raters=3 + seed % 4, n_classes=2 + seed % 3)

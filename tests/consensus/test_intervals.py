@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t
 from statsmodels.stats.proportion import proportion_confint
 
-from consensus.intervals import mean_interval, proportion_interval
+from consensus.statistics.intervals import mean_interval, proportion_interval
 
 
 def test_a_mean_has_a_t_interval_that_ends_at_one() -> None:

@@ -10,7 +10,7 @@ import pytest
 from irrCAC.raw import CAC
 
 from consensus.agreement import agreement
-from consensus.statistic import Statistic
+from consensus.statistics.statistic import Statistic
 from tests.consensus.builders import (
     counts_csv,
     from_contingency,
@@ -159,6 +159,7 @@ def random_table(seed: int) -> list[list[int | None]]:
     ]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the oracle's own, about pandas
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("weights", ["nominal", "linear", "quadratic"])
 def test_random_raw_ratings_give_what_the_python_port_gives(seed: int, weights: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from consensus.patterns import compress
+from consensus.statistics.patterns import compress
 
 
 @pytest.mark.parametrize(("n_raters", "n_classes"), [(1, 2), (5, 6), (40, 9)])

@@ -16,10 +16,10 @@ from annotation.store import Store
 from annotation.tables import Event, Slide
 from consensus.adjudication import decide, reopen
 from consensus.consensus_items import Consensus, ResolvedItem
-from consensus.manifest import encode_manifest
 from consensus.release import FrozenRelease, create_release, open_release
+from consensus.releases.manifest import encode_manifest
+from consensus.releases.split import parse_shares
 from consensus.runs import find_run
-from consensus.split import parse_shares
 from consensus.tables import PatientPart, Release
 from tests.conftest import CommandResult
 from tests.consensus.built_run import ALL_BENIGN, MPP, Item, build_run, region_items, write_run

@@ -174,7 +174,7 @@ def test_an_empty_folder_is_filled_and_parents_are_made(
 def test_a_fault_in_the_middle_leaves_no_folder(
     released: Pathquorum, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import consensus.release_export
+    import consensus.releases.export
 
     calls = []
 
@@ -184,7 +184,7 @@ def test_a_fault_in_the_middle_leaves_no_folder(
             raise OSError("no space left")
         return []
 
-    monkeypatch.setattr(consensus.release_export, "write_geojson", fails)
+    monkeypatch.setattr(consensus.releases.export, "write_geojson", fails)
     before = sorted(tmp_path.iterdir())
     result = export(released, tmp_path / "out")
     assert (result.status, result.out) == (1, "")

@@ -17,9 +17,9 @@ from sqlalchemy import select
 from annotation.audit import verify
 from annotation.store import Store, open_store
 from annotation.tables import Event
-from consensus import report_figures
 from consensus.report import collect_report
-from consensus.report_numbers import number_text
+from consensus.reporting import figures as report_figures
+from consensus.reporting.numbers import number_text
 from consensus.runs import find_run
 from tests.conftest import CommandResult, feature, square
 

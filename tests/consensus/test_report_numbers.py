@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consensus.report_numbers import AreaScale, length_text, number_text, percent_text, shown
+from consensus.reporting.numbers import AreaScale, length_text, number_text, percent_text, shown
 
 MINUS = "\N{MINUS SIGN}"
 

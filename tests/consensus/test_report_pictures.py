@@ -12,9 +12,9 @@ import shapely
 from numpy.typing import NDArray
 from PIL import Image
 
-from consensus.report_drawing import LINE_STYLES
-from consensus.report_labels import Labelled, place_labels
-from consensus.report_pictures import (
+from consensus.reporting.drawing import LINE_STYLES
+from consensus.reporting.labels import Labelled, place_labels
+from consensus.reporting.pictures import (
     LONGEST_PX,
     MOST_NUMBERED,
     DisputedRegion,

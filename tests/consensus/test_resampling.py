@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from consensus import resampling
 from consensus.agreement import agreement
-from consensus.figures import figures_of
-from consensus.patterns import compress
 from consensus.ratings import Ratings
-from consensus.resampling import bootstrap, clusters_of
-from consensus.totals import Scheme, Totals, group_totals, item_features, rater_counts
-from consensus.weights import disagreement_weights
+from consensus.statistics import resampling
+from consensus.statistics.figures import figures_of
+from consensus.statistics.patterns import compress
+from consensus.statistics.resampling import bootstrap, clusters_of
+from consensus.statistics.totals import Scheme, Totals, group_totals, item_features, rater_counts
+from consensus.statistics.weights import disagreement_weights
 from tests.consensus.builders import from_matrix
 
 CLASSES = ["1", "2", "3", "background"]

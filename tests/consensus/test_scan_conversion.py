@@ -7,7 +7,7 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
-from consensus.scan_conversion import EMPTY, scan_tiles
+from consensus.releases.scan_conversion import EMPTY, scan_tiles
 
 
 def whole(

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from annotation.errors import InputError
-from consensus.split import DEFAULT_SHARES, Subject, allot, assign_parts, parse_shares
+from consensus.releases.split import DEFAULT_SHARES, Subject, allot, assign_parts, parse_shares
 
 
 def patients(number: int, sites: int = 1) -> list[Subject]:

@@ -7,7 +7,7 @@ import pytest
 
 from annotation.errors import InputError
 from consensus.errors import UnorderedClassesError
-from consensus.weights import disagreement_weights
+from consensus.statistics.weights import disagreement_weights
 
 NAN = float("nan")
 

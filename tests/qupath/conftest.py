@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from annotation.errors import QuPathMissingError
-from annotation.qupath_process import QuPathProcess
+from annotation.projects.process import QuPathProcess
 
 
 @pytest.fixture(scope="session")

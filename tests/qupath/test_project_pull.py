@@ -16,9 +16,9 @@ import pytest
 
 from annotation.errors import PathquorumError, SourceError
 from annotation.geojson import open_export
-from annotation.project_entry import ProjectEntrySource
+from annotation.projects.entry import ProjectEntrySource
+from annotation.projects.process import QuPathProcess
 from annotation.qupath import open_project
-from annotation.qupath_process import QuPathProcess
 from annotation.records import Batch, PathObject, Rejection
 from tests.conftest import CommandResult
 
@@ -296,8 +296,8 @@ def test_java_that_takes_too_long_is_ended_and_started_again(built: Path) -> Non
 def test_data_too_large_for_the_memory_is_told_in_one_line(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annotation.qupath_process._HEAP_MB", 16)
-    monkeypatch.setattr("annotation.qupath_process._HEAP_MB_PER_DATA_MB", 0)
+    monkeypatch.setattr("annotation.projects.process._HEAP_MB", 16)
+    monkeypatch.setattr("annotation.projects.process._HEAP_MB_PER_DATA_MB", 0)
     data = (built / "study" / "data" / "1" / "data.qpdata").read_bytes()
     process = QuPathProcess(len(data))
     (message,) = process.read(data + bytes(50_000_000), {})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from annotation.demo_slides import demo_slides, write_slide
+from annotation.demo.slides import demo_slides, write_slide
 from tests.conftest import CommandResult, feature, square
 
 pytestmark = pytest.mark.qupath

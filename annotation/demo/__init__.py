@@ -1,0 +1,1 @@
+"""The demo: generated slides, simulated pathologists, and the walk through a study."""

@@ -1,0 +1,1 @@
+"""Splits, manifests and exports of frozen training sets."""

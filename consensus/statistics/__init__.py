@@ -1,0 +1,1 @@
+"""Coefficients, their standard errors, intervals and the estimation behind fusion; pure numpy."""
