@@ -34,7 +34,7 @@ GRID_PER_PX = 100.0
 """QuPath exports ``getGeometry()`` on a grid of 0.01 px, though it keeps float32 vertices."""
 
 _DIGEST_BYTES = 16
-_POINT, _LINE, _RING, _POLYGON, _COLLECTION = 0, 1, 2, 3, 7
+_EMPTY, _POINT, _LINE, _RING, _POLYGON, _COLLECTION = -1, 0, 1, 2, 3, 7
 
 _canonical_json = msgspec.json.Encoder(order="deterministic")
 
@@ -131,6 +131,7 @@ def geometry_digests(geometries: ArrayLike) -> list[bytes]:
     """
     array = np.asarray(geometries, dtype=object)
     kinds = shapely.get_type_id(array)
+    kinds[shapely.is_empty(array)] = _EMPTY
     result: list[bytes] = [b""] * len(array)
     simple = np.flatnonzero(kinds <= _POLYGON)
     for i, digest in zip(simple.tolist(), _part_digests(array[simple]), strict=True):
@@ -168,7 +169,7 @@ def _combine(digests: list[bytes], owner: Places, n_owners: int, person: bytes) 
 def _part_digests(parts: Geometries) -> list[bytes]:
     """Digests of points, lines, rings and polygons; empty ones are all alike."""
     kinds = shapely.get_type_id(parts)
-    kinds[shapely.is_empty(parts)] = -1
+    kinds[shapely.is_empty(parts)] = _EMPTY
     result = [_digest(b"", b"empty")] * len(parts)
     places = np.flatnonzero(kinds == _POINT)
     points = _quantise(shapely.get_coordinates(parts[places]))

@@ -113,8 +113,11 @@ def make_object(draft: Draft, geometry: BaseGeometry, nucleus: BaseGeometry | No
         plane = draft.shape.plane or plane
         if draft.shape.isEllipse:
             keep(extra, "geometry", "isEllipse", True)
-    if draft.nucleus is not None and draft.nucleus.isEllipse:
-        keep(extra, "nucleus", "isEllipse", True)
+    if draft.nucleus is not None:
+        if draft.nucleus.isEllipse:
+            keep(extra, "nucleus", "isEllipse", True)
+        if draft.nucleus.plane is not None and draft.nucleus.plane != plane:
+            keep(extra, "nucleus", "plane", msgspec.structs.asdict(draft.nucleus.plane))
     if properties.color is not None:
         _keep_color(extra, "color", properties.color)
     if draft.uuid is None and draft.id is not None and not is_object_type(draft.id):
@@ -165,11 +168,17 @@ def _read_class(classification: Any, extra: dict[str, Any]) -> str | None:
     color = classification.get("color", classification.get("colorRGB"))
     if color is not None:
         _keep_color(extra, "class_color", color)
-    further = {
-        key: value for key, value in classification.items() if key not in _CLASSIFICATION_MEMBERS
-    }
-    if further:
-        extra["classification"] = further
+    if not classification.keys() <= _CLASSIFICATION_MEMBERS:
+        extra["classification"] = {
+            key: value
+            for key, value in classification.items()
+            if key not in _CLASSIFICATION_MEMBERS
+        }
+    joined = ": ".join(_read_levels(classification))
+    return joined if joined.strip() else None
+
+
+def _read_levels(classification: dict[str, Any]) -> list[str]:
     levels: list[str] = []
     level: Any = classification
     while isinstance(level, dict):
@@ -179,8 +188,7 @@ def _read_class(classification: Any, extra: dict[str, Any]) -> str | None:
         elif isinstance(names, list):
             levels[:0] = map(str, names)
         level = level.get("parentClass")
-    joined = ": ".join(levels)
-    return joined if joined.strip() else None
+    return levels
 
 
 _CLASSIFICATION_MEMBERS = frozenset({"name", "names", "color", "colorRGB", "parentClass"})
@@ -188,11 +196,12 @@ _CLASSIFICATION_MEMBERS = frozenset({"name", "names", "color", "colorRGB", "pare
 
 def _keep_color(extra: dict[str, Any], key: str, color: Any) -> None:
     """[r, g, b], with alpha behind it where QuPath wrote one; packed ARGB is taken apart."""
-    if isinstance(color, list) and all(type(part) is int and 0 <= part <= 255 for part in color):
-        if len(color) in (3, 4):
-            extra[key] = color
+    if isinstance(color, list):
+        if not color:  # QuPath's way of saying that it chooses
             return
-        if not color:
+        sound = set(map(type, color)) == {int} and min(color) >= 0 and max(color) <= 255
+        if sound and len(color) in (3, 4):
+            extra[key] = color
             return
     elif type(color) is int:
         extra[key] = [color >> 16 & 255, color >> 8 & 255, color & 255]
@@ -209,13 +218,14 @@ def _read_measurements(
     if isinstance(written, list):
         pairs = ((entry.get("name"), entry.get("value"), entry) for entry in written)
     else:
-        pairs = ((name, value, [name, value]) for name, value in written.items())
+        pairs = ((name, value, None) for name, value in written.items())
     measurements: dict[str, float | None] = {}
     for name, value, entry in pairs:
         number = value if isinstance(value, float) else _read_number(value)
         unread = number is None and value is not None
         if unread or not isinstance(name, str) or name in measurements:
-            extra.setdefault("measurements", []).append(entry)
+            unread_entry = {"name": name, "value": value} if entry is None else entry
+            extra.setdefault("measurements", []).append(unread_entry)
         else:
             measurements[name] = number
     return measurements

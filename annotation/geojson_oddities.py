@@ -7,6 +7,8 @@ kept, and what makes an object unusable is named.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -33,6 +35,8 @@ _COORDINATE_DEPTH = {
     "Polygon": 2,
     "MultiPolygon": 3,
 }
+_shape_decoder = msgspec.json.Decoder(Shape)
+_NULL = msgspec.Raw(b"null")
 _CHILDREN = ("childObjects", "children")
 
 
@@ -40,13 +44,15 @@ class _FaultyFeatureError(Exception):
     """This feature can't become an object; the text says why."""
 
 
-def draft_odd_feature(raw: msgspec.Raw | bytes) -> Draft:
+def draft_odd_feature(raw: msgspec.Raw | bytes, *, substituted: bool = False) -> Draft:
     """Take one feature apart.
 
     Parameters
     ----------
     raw
-        Sound JSON; special numbers are substituted.
+        Sound JSON.
+    substituted
+        Special numbers were substituted in it.
 
     Returns
     -------
@@ -55,38 +61,36 @@ def draft_odd_feature(raw: msgspec.Raw | bytes) -> Draft:
     """
     draft = Draft()
     try:
-        _fill(draft, raw)
+        _fill(draft, raw, partial(load_json, substituted=substituted))
     except (_FaultyFeatureError, UnreadableJSONError) as fault:
         draft.fault = str(fault)
     return draft
 
 
-def _fill(draft: Draft, raw: msgspec.Raw | bytes) -> None:
+def _fill(draft: Draft, raw: msgspec.Raw | bytes, load: Callable[[msgspec.Raw], Any]) -> None:
     parts = _split(raw, "not a Feature")
-    draft.id = _load(parts.pop("id", None))
-    kind = _load(parts.pop("type", None))
+    draft.id = load(parts.pop("id", _NULL))
+    kind = load(parts.pop("type", _NULL))
     if isinstance(kind, str) and kind in SHAPES:
-        geometry = {"type": kind, **{key: _load(part) for key, part in parts.items()}}
+        geometry = {"type": kind, **{key: load(part) for key, part in parts.items()}}
         _read_geometries(draft, geometry, None, {}, {})
         return
     if kind != "Feature":
         raise _FaultyFeatureError("not a Feature")
+    properties_part = parts.pop("properties", _NULL)
     property_parts: dict[str, msgspec.Raw] = {}
-    if "properties" in parts and bytes(parts["properties"]) != b"null":
-        property_parts = _split(parts["properties"], "malformed properties")
-    parts.pop("properties", None)
+    if not _opens_with(properties_part, b"n"):
+        property_parts = _split(properties_part, "malformed properties")
     # Children stay bytes: a whole hierarchy may hang below one feature.
     children: list[msgspec.Raw] = []
     for key in _CHILDREN:
         if key in property_parts and _opens_with(property_parts[key], b"["):
             children += msgspec.json.decode(property_parts.pop(key), type=list[msgspec.Raw])
-    geometry, nucleus = (
-        _load(parts.pop("geometry", None)),
-        _load(parts.pop("nucleusGeometry", None)),
-    )
-    members = {key: make_plain(_load(part)) for key, part in parts.items()}
-    properties = {key: make_plain(_load(part)) for key, part in property_parts.items()}
-    draft.properties.childObjects = children or None
+    draft.properties.childObjects = children or None  # they come in whatever their parent is
+    geometry = _load_geometry(parts.pop("geometry", _NULL), load)
+    nucleus = _load_geometry(parts.pop("nucleusGeometry", _NULL), load)
+    members = {key: make_plain(load(part)) for key, part in parts.items()}
+    properties = {key: make_plain(load(part)) for key, part in property_parts.items()}
     _read_geometries(draft, geometry, nucleus, members, properties)
     _read_properties(draft, properties)
     for key, value in members.items():
@@ -97,20 +101,23 @@ def _fill(draft: Draft, raw: msgspec.Raw | bytes) -> None:
 
 def _split(raw: msgspec.Raw | bytes, fault: str) -> dict[str, msgspec.Raw]:
     """The members of an object, each still in bytes."""
+    if not memoryview(raw).nbytes:
+        raise _FaultyFeatureError("malformed JSON")
     if not _opens_with(raw, b"{"):
         raise _FaultyFeatureError(fault)
-    try:
-        return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError as error:  # an unpaired surrogate in a key
-        raise _FaultyFeatureError("text that is not Unicode") from error
+    return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
 
 
 def _opens_with(raw: msgspec.Raw | bytes, bracket: bytes) -> bool:
     return bytes(memoryview(raw)[:1]) == bracket
 
 
-def _load(part: msgspec.Raw | None) -> Any:
-    return None if part is None else load_json(part)
+def _load_geometry(part: msgspec.Raw, load: Callable[[msgspec.Raw], Any]) -> Any:
+    """A sound geometry by its type, which is ten times as fast; anything else as it stands."""
+    try:
+        return _shape_decoder.decode(part)
+    except (msgspec.DecodeError, RecursionError):
+        return load(part)
 
 
 def _read_properties(draft: Draft, properties: Members) -> None:
@@ -175,14 +182,16 @@ def _read_geometries(
     if nucleus is not None:
         draft.nucleus = _read_shape(nucleus, draft.extra, "nucleus")
     further = draft.extra.get("geometry", {})
-    plane = _take_plane(further, members, properties)
-    if plane is not None:
-        draft.shape.plane = plane
-    for section in ("geometry", "nucleus"):
-        if section in draft.extra:
-            draft.extra[section] = make_plain(draft.extra[section])
-    if not further:
-        draft.extra.pop("geometry", None)
+    if draft.shape.plane is None:
+        draft.shape.plane = _take_plane(further, members, properties)
+    of_nucleus = draft.extra.get("nucleus", {})
+    if draft.nucleus is not None and draft.nucleus.plane is None:
+        draft.nucleus.plane = _take_plane(of_nucleus)
+    for section, kept in (("geometry", further), ("nucleus", of_nucleus)):
+        if kept:
+            draft.extra[section] = make_plain(kept)
+        else:
+            draft.extra.pop(section, None)
 
 
 def _take_plane(*holders: Members) -> Plane | None:
@@ -212,6 +221,8 @@ def _read_plane(value: Any) -> Plane | None:
 def _read_shape(geometry: Any, extra: Members, section: str, depth: int = 0) -> Shape:
     if geometry is None:
         raise _FaultyFeatureError("empty geometry")
+    if isinstance(geometry, Shape):
+        return geometry
     if not isinstance(geometry, dict):
         raise _FaultyFeatureError("malformed geometry")
     if depth > _MAX_COLLECTION_DEPTH:

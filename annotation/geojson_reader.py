@@ -43,9 +43,11 @@ def read_feature_bytes(
 
 
 def _as_raw(text: bytes) -> msgspec.Raw:
+    """One checked text; an empty one where it is not JSON."""
     try:
+        text.decode()
         return msgspec.json.decode(substitute_special_numbers(text), type=msgspec.Raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
         return msgspec.Raw(b"")
 
 
@@ -77,10 +79,20 @@ class FeatureReader:
         stack: list[Iterator[tuple[msgspec.Raw, str | None]]] = [((raw, None) for raw in features)]
         while True:
             with _collector_paused():
-                drafts = self._draft_batch(stack, batch_size, substituted)
-            if not drafts:
+                batch = self._next_batch(stack, batch_size, substituted)
+            if batch is None:
                 return
-            yield self._build(drafts)
+            yield batch
+
+    def _next_batch(
+        self,
+        stack: list[Iterator[tuple[msgspec.Raw, str | None]]],
+        batch_size: int,
+        substituted: bool,
+    ) -> Batch | None:
+        # The drafts, which hold millions of positions, are gone by the time this returns.
+        drafts = self._draft_batch(stack, batch_size, substituted)
+        return self._build(drafts) if drafts else None
 
     def _draft_batch(
         self,
@@ -144,9 +156,9 @@ def _draft(raw: msgspec.Raw, substituted: bool) -> Draft:
     try:
         feature = _decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError):
-        return draft_odd_feature(raw)
+        return draft_odd_feature(raw, substituted=substituted)
     if substituted and not _only_measured(raw, feature):
-        return draft_odd_feature(raw)
+        return draft_odd_feature(raw, substituted=True)
     draft = Draft(id=feature.id, shape=feature.geometry, nucleus=feature.nucleusGeometry)
     if feature.properties is not None:
         draft.properties = feature.properties

@@ -1,4 +1,4 @@
-"""JSON text as QuPath writes it: with numbers that JSON does not know, and strings it can't encode.
+"""JSON text as QuPath writes it: with numbers that JSON does not know.
 
 Before 0.5, QuPath writes NaN and Infinity as bare words. They are replaced by strings of the same
 length, so that every byte keeps its place, and put back part by part.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ MARK = b"\x7f"
 """DEL opens every substitute; a text that holds one of its own is left alone."""
 
 _MAX_DEPTH = 32
-_WORD = re.compile(rb"-?Infinity|NaN")
+_decoder = json.JSONDecoder(parse_constant=str)
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _SUBSTITUTES = {
     b"NaN": b'"\x7f"',
@@ -47,24 +48,39 @@ class UnreadableJSONError(ValueError):
 
 def substitute_special_numbers(text: bytes | bytearray) -> bytes | bytearray:
     """The text, copied only where a bare NaN or Infinity stands outside its strings."""
-    if b"NaN" not in text and b"Infinity" not in text:
-        return text
-    if MARK in text:
+    places = sorted([*_find_all(text, b"NaN"), *_find_all(text, b"Infinity")])
+    if not places or MARK in text:
         return text
     substituted: bytearray | None = None
     in_string = False
     seen = 0
-    for word in _WORD.finditer(text):
-        before = text[seen : word.start()]
-        if b"\\" in before:
-            before = _ESCAPE.sub(b"", before)
-        in_string ^= before.count(b'"') % 2 == 1
-        seen = word.end()
-        if not in_string:
-            if substituted is None:
-                substituted = bytearray(text)
-            substituted[word.start() : word.end()] = _SUBSTITUTES[word.group()]
+    for start in places:
+        in_string ^= _count_quotes(text, seen, start) % 2 == 1
+        seen = start
+        if in_string:
+            continue
+        if substituted is None:
+            substituted = bytearray(text)
+        word = b"NaN" if text[start : start + 1] == b"N" else b"Infinity"
+        end = start + len(word)
+        if word == b"Infinity" and text[start - 1 : start] == b"-":
+            start, word = start - 1, b"-Infinity"
+        substituted[start:end] = _SUBSTITUTES[word]
     return text if substituted is None else substituted
+
+
+def _find_all(text: bytes | bytearray, word: bytes) -> Iterator[int]:
+    place = text.find(word)
+    while place >= 0:
+        yield place
+        place = text.find(word, place + len(word))
+
+
+def _count_quotes(text: bytes | bytearray, start: int, end: int) -> int:
+    """Quotes that open or close a string in a stretch that does not begin behind a backslash."""
+    if text.find(b"\\", start, end) < 0:
+        return text.count(b'"', start, end)
+    return _ESCAPE.sub(b"", text[start:end]).count(b'"')
 
 
 def restore_special_numbers(text: bytes) -> bytes:
@@ -76,26 +92,27 @@ def restore_special_numbers(text: bytes) -> bytes:
     return text
 
 
-def load_json(part: msgspec.Raw | bytes) -> Any:
-    """Decode a part of a sound text in which special numbers may be substituted.
+def load_json(part: msgspec.Raw | bytes, *, substituted: bool = False) -> Any:
+    """Decode a part of a sound text.
 
-    Bare words come out as strings, ``"NaN"`` for one, until it is known whether a number may stand
-    there.
+    Parameters
+    ----------
+    substituted
+        Special numbers were substituted in the text. They come out as strings, ``"NaN"`` for one,
+        until it is known whether a number may stand there.
 
     Raises
     ------
     UnreadableJSONError
-        It is nested too deeply, or holds half a surrogate pair, or a number of thousands of digits.
+        It is nested too deeply, is not UTF-8, or holds a number of thousands of digits.
     """
-    text = restore_special_numbers(bytes(part))
+    text = bytes(part)
+    if substituted:
+        text = restore_special_numbers(text)
     try:
-        value = json.loads(text, parse_constant=str)
-        if b"\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()
+        value = _decoder.decode(text.decode())
     except RecursionError as error:
         raise UnreadableJSONError("nested too deeply") from error
-    except UnicodeEncodeError as error:
-        raise UnreadableJSONError("text that is not Unicode") from error
     except ValueError as error:
         raise UnreadableJSONError(f"malformed JSON: {error}") from error
     return value

@@ -11,7 +11,7 @@ import gzip
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
 import shapely
@@ -104,7 +104,7 @@ def feature(thing: PathObject, *, color: Color | None = None) -> dict[str, Any]:
 
 
 def _write(
-    file: IO[bytes],
+    file: BinaryIO | gzip.GzipFile,
     features: Iterable[PathObject | Mapping[str, Any]],
     foreign: Mapping[str, Any],
 ) -> int:
@@ -142,7 +142,7 @@ def _properties(thing: PathObject, color: Color | None) -> dict[str, Any]:
         {"name": name, "value": "NaN" if value is None else value}
         for name, value in measurements_to_json(thing.measurements).items()
     ]
-    measurements += [_listed(entry) for entry in extra.get("measurements", [])]
+    measurements += extra.get("measurements", [])
     if measurements:
         properties["measurements"] = measurements
     if extra.get("metadata"):
@@ -152,12 +152,6 @@ def _properties(thing: PathObject, color: Color | None) -> dict[str, Any]:
     for key, value in extra.get("properties", {}).items():
         properties.setdefault(key, value)
     return properties
-
-
-def _listed(entry: Any) -> Any:
-    if isinstance(entry, list) and len(entry) == 2:
-        return {"name": entry[0], "value": entry[1]}
-    return entry
 
 
 def _plane(thing: PathObject) -> dict[str, int] | None:

@@ -1,0 +1,256 @@
+"""Objects of several raters on one slide, grouped into those that are one and the same.
+
+A group holds at most one object of each rater. Objects that bear the same UUID in several reads
+are one object from the start. Beyond that two objects are compatible if they overlap enough, where
+both have an area, or if their centroids are near enough, where one of them has none.
+
+Among all groupings the one is sought in which the pairs inside groups add up to the most. A
+compatible pair adds its similarity: the intersection over union, or ``1 - d / (2 distance_px)`` of
+centroids at distance d. Any other pair takes something off: from nothing just beyond the threshold
+to 1 at half the overlap, or at twice the distance, and beyond. So an object belongs to a group
+with which it agrees on the whole, also where it misses the threshold with some of its members by
+a hair; and a chain of neighbours, each compatible with the next only, is parted. Pairs matched by
+UUID are not counted.
+
+For two raters this is the assignment of compatible pairs of the largest similarity, found exactly
+at any size. From three raters on it is NP-hard, and ``consensus.grouping`` says what is done. The
+order of raters, and that of the objects in a read, has no say in the groups.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from annotation.errors import InputError
+from consensus.grouping import MOST_EXACT, group_nodes
+from consensus.processors import processors
+from consensus.similarity import UNIT, Pairs, near_pairs
+from consensus.similarity_graph import SimilarityGraph
+
+__all__ = ["ABSENT", "Matches", "ObjectLayer", "count_found_by_both", "match_objects"]
+
+ABSENT = -1
+"""In a group: this rater has no such object."""
+
+
+@dataclass(frozen=True)
+class ObjectLayer:
+    """One rater's objects on one slide: points, lines or valid polygons, in level-0 pixels."""
+
+    rater: str
+    uuids: Sequence[str]
+    geometries: NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Groups of objects, from the top of the slide to its bottom.
+
+    ``groups`` (n_groups, n_raters) holds the index of each rater's object in the layer, or
+    ``ABSENT``; every object stands in exactly one group. ``objective`` is what the pairs inside
+    groups add up to; no grouping has more than ``bound``. ``n_exact`` and ``n_heuristic`` count
+    the connected components of compatible objects.
+    """
+
+    raters: tuple[str, ...]
+    groups: NDArray[np.int64]
+    objective: float
+    bound: float
+    n_exact: int
+    n_heuristic: int
+
+    @property
+    def gap(self) -> float:
+        """Share of the bound that the grouping may be short of the best one."""
+        return 0.0 if self.bound == 0 else (self.bound - self.objective) / self.bound
+
+
+def match_objects(
+    layers: Sequence[ObjectLayer],
+    *,
+    iou: float,
+    distance_px: float,
+    exact_limit: int = 12,
+    threads: int | None = None,
+) -> Matches:
+    """Group the objects of several raters.
+
+    Parameters
+    ----------
+    layers
+        One read of the slide per rater.
+    iou
+        Least intersection over union of two objects with area; above 0 and at most 1.
+    distance_px
+        Largest distance of centroids where one object or both have no area.
+    exact_limit
+        Most objects of a connected component that is solved exactly though three raters or more
+        have a part in it.
+    threads
+        Threads that clip polygons; None takes the processors that there are. It changes nothing
+        else.
+
+    Raises
+    ------
+    InputError
+        An empty geometry, an invalid polygon, a UUID that stands twice in one read, or a limit
+        that can't be used.
+    """
+    if not 0 <= exact_limit <= MOST_EXACT:
+        raise InputError(f"exact limit {exact_limit} can't be used; take 0 to {MOST_EXACT}")
+    objects = _Objects.of(layers)
+    pairs = objects.pairs(iou, distance_px, threads)
+    n_nodes = int(objects.node.max(initial=-1)) + 1
+    raters = np.zeros((n_nodes, len(layers)), dtype=bool)
+    raters[objects.node, objects.rater] = True
+    ends = objects.node[pairs.one], objects.node[pairs.other]
+    grouping = group_nodes(SimilarityGraph.of(*ends, pairs.weight + UNIT, raters), exact_limit)
+    n_groups = int(grouping.group.max(initial=-1)) + 1
+    groups = np.full((n_groups, len(layers)), ABSENT, dtype=np.int64)
+    groups[grouping.group[objects.node], objects.rater] = objects.index
+    return Matches(
+        raters=tuple(layer.rater for layer in layers),
+        groups=groups,
+        objective=grouping.weight / UNIT,
+        bound=grouping.bound / UNIT,
+        n_exact=grouping.n_exact,
+        n_heuristic=grouping.n_heuristic,
+    )
+
+
+def count_found_by_both(
+    layers: Sequence[ObjectLayer],
+    *,
+    iou: float,
+    distance_px: float,
+    threads: int | None = None,
+) -> NDArray[np.int64]:
+    """Count what every two raters both found, matching them without regard to the others.
+
+    Here every match keeps to the threshold, which in a group of several raters it needn't; F1 at
+    a threshold is counted like this.
+
+    Returns
+    -------
+    shape (n_raters, n_raters)
+        Symmetric; on the diagonal each rater's objects.
+    """
+    objects = _Objects.of(layers)
+    pairs = objects.pairs(iou, distance_px, threads)
+    compatible = pairs.weight > 0
+    one, other, weight = pairs.one[compatible], pairs.other[compatible], pairs.weight[compatible]
+    counts = np.diag(np.bincount(objects.rater, minlength=len(layers)))
+    for a, b in itertools.combinations(range(len(layers)), 2):
+        node_a, node_b = (objects.node[objects.rater == rater] for rater in (a, b))
+        by_uuid = np.intersect1d(node_a, node_b, assume_unique=True)
+        of_one, of_other = objects.rater[one], objects.rater[other]
+        between = ((of_one == a) & (of_other == b)) | ((of_one == b) & (of_other == a))
+        for end in (one, other):
+            between &= ~np.isin(objects.node[end], by_uuid)
+        ends = np.concatenate([one[between], other[between]])
+        nodes, place = np.unique(ends, return_inverse=True)
+        left, right = np.split(place, 2)
+        raters = objects.rater[nodes, None] == np.array([a, b])
+        graph = SimilarityGraph.of(left, right, weight[between] + UNIT, raters)
+        n_groups = len(np.unique(group_nodes(graph, 0).group))
+        counts[a, b] = counts[b, a] = len(by_uuid) + len(nodes) - n_groups
+    return counts
+
+
+@dataclass(frozen=True)
+class _Objects:
+    """All raters' objects in one row, from the top of the slide to its bottom.
+
+    Of each its ``geometries``, its ``rater``, its ``index`` in the rater's layer, and its
+    ``node``: a number that objects share if they share a UUID. Neither the numbers of nodes nor
+    their order depend on the order of raters.
+    """
+
+    geometries: NDArray[np.object_]
+    rater: NDArray[np.int64]
+    index: NDArray[np.int64]
+    node: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, layers: Sequence[ObjectLayer]) -> _Objects:
+        """Check the layers and put their objects into one row."""
+        for layer in layers:
+            _check(layer)
+        sizes = [len(layer.uuids) for layer in layers]
+        rater = np.repeat(np.arange(len(layers)), sizes)
+        index = np.concatenate([np.empty(0, dtype=np.int64), *(np.arange(n) for n in sizes)])
+        shapes = [np.asarray(layer.geometries, dtype=object) for layer in layers]
+        geometries = np.concatenate([np.empty(0, dtype=object), *shapes])
+        node = _nodes([uuid for layer in layers for uuid in layer.uuids], geometries)
+        order = np.argsort(node, kind="stable")
+        return cls(geometries[order], rater[order], index[order], node[order])
+
+    def pairs(self, iou: float, distance_px: float, threads: int | None) -> Pairs:
+        """Objects of different raters that are near each other."""
+        if not 0 < iou <= 1:
+            raise InputError(f"iou {iou} can't be used; take a share above 0 and at most 1")
+        if not (distance_px >= 0 and np.isfinite(distance_px)):
+            raise InputError(f"distance of {distance_px} px can't be used; take 0 px or more")
+        if threads is not None and threads < 1:
+            raise InputError(f"{threads} threads can't work; take 1 or more, or None")
+        return near_pairs(
+            self.geometries,
+            self.rater,
+            iou=iou,
+            distance_px=distance_px,
+            threads=threads or processors(),
+        )
+
+
+def _check(layer: ObjectLayer) -> None:
+    name, uuids, geometries = layer.rater, layer.uuids, np.asarray(layer.geometries)
+    if len(uuids) != len(geometries):
+        raise InputError(
+            f"rater {name!r} has {len(uuids)} UUIDs and {len(geometries)} geometries; "
+            "give one UUID per geometry"
+        )
+    if len(set(uuids)) < len(uuids):
+        seen: set[str] = set()
+        twice = next(u for u in uuids if u in seen or seen.add(u))  # type: ignore[func-returns-value]
+        raise InputError(f"rater {name!r} has two objects with UUID {twice!r}; leave one out")
+    if len(geometries):
+        bad = np.flatnonzero(shapely.is_missing(geometries) | shapely.is_empty(geometries))
+        if bad.size:
+            raise InputError(
+                f"object {uuids[bad[0]]!r} of rater {name!r} has no geometry; leave it out"
+            )
+
+
+def _nodes(uuids: list[str], geometries: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Number the objects by place, those that share a UUID alike.
+
+    From top to bottom and left to right, then by area, then by UUID: an order in which raters
+    have no part.
+    """
+    if not uuids:
+        return np.empty(0, dtype=np.int64)
+    numbers: dict[str, int] = {}
+    same = np.array([numbers.setdefault(uuid, len(numbers)) for uuid in uuids])
+    x, y = shapely.get_coordinates(shapely.centroid(geometries)).T
+    area_px2 = shapely.area(geometries)
+    order = np.lexsort((area_px2, x, y))
+    place = np.stack([y, x, area_px2], axis=1)[order]
+    level = (place[1:] == place[:-1]).all(axis=1)
+    tied = np.append(level, False) | np.append(False, level)
+    if tied.any():
+        by_uuid = np.zeros(len(order), dtype=np.int64)
+        twins = order[tied]
+        _, by_uuid[twins] = np.unique(np.array([uuids[i] for i in twins]), return_inverse=True)
+        order = np.lexsort((by_uuid, area_px2, x, y))
+    # Objects that share a UUID stand where the first of them stands.
+    _, first = np.unique(same[order], return_index=True)
+    node = np.empty(len(numbers), dtype=np.int64)
+    node[np.argsort(first)] = np.arange(len(numbers))
+    by_object: NDArray[np.int64] = node[same]
+    return by_object

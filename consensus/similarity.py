@@ -1,0 +1,176 @@
+"""Which objects of different raters may be one and the same, and how much speaks for it.
+
+Two objects with area are compared by intersection over union, any others by the distance of their
+centroids. Within the threshold they are compatible, and their similarity speaks for putting them
+into one group; a pair that misses the threshold speaks against it, the more the further off.
+Weights are counted in billionths, so that sums of them don't depend on their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from annotation.errors import InputError
+from consensus.star_overlap import Outlines, common_area_px2
+
+__all__ = ["UNIT", "Pairs", "near_pairs"]
+
+UNIT = 1_000_000_000
+"""What two objects that are the same add; two that have nothing in common take it off."""
+
+CHUNK = 10_000
+"""Objects whose neighbours are looked up at a time: enough to be fast, few enough to be small."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Objects of different raters that are near each other, as indices, ``one`` < ``other``.
+
+    ``weight`` is what the pair adds to a group: the similarity (intersection over union, or
+    ``1 - d / (2 distance_px)``) if it is compatible; else from 0, just beyond the threshold, down
+    to minus ``UNIT``, at half the overlap or twice the distance. Pairs further off than that, all
+    at minus ``UNIT``, are not listed.
+    """
+
+    one: NDArray[np.int64]
+    other: NDArray[np.int64]
+    weight: NDArray[np.int64]
+
+
+def near_pairs(
+    geometries: NDArray[np.object_],
+    rater: NDArray[np.int64],
+    *,
+    iou: float,
+    distance_px: float,
+    threads: int,
+) -> Pairs:
+    """Find the pairs of objects of different raters that are compatible, or nearly so.
+
+    Parameters
+    ----------
+    geometries : shape (n,)
+        Points, lines and valid polygons, none empty.
+    rater : shape (n,)
+        Whose object it is.
+    iou
+        Least intersection over union of two compatible objects with area.
+    distance_px
+        Largest distance of two compatible objects' centroids, where one of them has no area.
+    """
+    area_px2 = shapely.area(geometries)
+    areal, placed = np.flatnonzero(area_px2 > 0), np.flatnonzero(area_px2 == 0)
+    overlapping = _Overlapping(geometries[areal], rater[areal], area_px2[areal], iou)
+    firsts = range(0, len(areal), CHUNK)
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            found = list(pool.map(overlapping, firsts))
+        except shapely.GEOSException as error:
+            bad = areal[~shapely.is_valid(geometries[areal])]
+            which = f"object {bad[0]}" if bad.size else "an object"
+            raise InputError(f"{which} is no valid polygon ({error}); repair it first") from error
+    pairs = [(areal[one], areal[other], weight) for one, other, weight in found]
+    if placed.size:
+        pairs.append(_near(geometries, placed, areal, rater, distance_px))
+    none = np.empty(0, dtype=np.int64)
+    columns = zip((none, none, none), *pairs, strict=True)
+    one, other, weight = (np.concatenate(column) for column in columns)
+    return Pairs(np.minimum(one, other), np.maximum(one, other), weight)
+
+
+Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+class _Overlapping:
+    """Finds the pairs of objects with area that overlap enough, for some objects at a time."""
+
+    def __init__(
+        self,
+        shapes: NDArray[np.object_],
+        rater: NDArray[np.int64],
+        area_px2: NDArray[np.float64],
+        iou: float,
+    ) -> None:
+        self.shapes, self.rater, self.area_px2, self.iou = shapes, rater, area_px2, iou
+        self.bounds_px = shapely.bounds(shapes).reshape(-1, 4)
+        # A polygon that fills its bounding box is that box, and needs no clipping.
+        box_px2 = np.prod(self.bounds_px[:, 2:] - self.bounds_px[:, :2], axis=1)
+        self.is_box = np.isclose(area_px2, box_px2, rtol=1e-12, atol=0)
+        self.tree = shapely.STRtree(shapes)
+
+    def __call__(self, first: int) -> Columns:
+        area_px2, bounds_px = self.area_px2, self.bounds_px
+        one, other = self.tree.query(self.shapes[first : first + CHUNK])
+        one = one + first
+        good = (one < other) & (self.rater[one] != self.rater[other])
+        one, other = one[good], other[good]
+        low = np.maximum(bounds_px[one, :2], bounds_px[other, :2])
+        high = np.minimum(bounds_px[one, 2:], bounds_px[other, 2:])
+        boxes_px2 = np.prod(np.maximum(high - low, 0), axis=1)
+        total_px2 = area_px2[one] + area_px2[other]
+        most_px2 = np.minimum(boxes_px2, np.minimum(area_px2[one], area_px2[other]))
+        good = most_px2 / (total_px2 - most_px2) > self.iou / 2
+        one, other, total_px2, common_px2 = (
+            values[good] for values in (one, other, total_px2, boxes_px2)
+        )
+        curved = ~(self.is_box[one] & self.is_box[other])
+        ends = np.concatenate([one[curved], other[curved]])
+        members, place = np.unique(ends, return_inverse=True)
+        outlines = Outlines.of(self.shapes[members])
+        common_px2[curved] = common_area_px2(outlines, *np.split(place, 2))
+        share = common_px2 / (total_px2 - common_px2)
+        return _weighed(one, other, share, self.iou, lambda x: x, self.iou / 2)
+
+
+def _near(
+    geometries: NDArray[np.object_],
+    placed: NDArray[np.int64],
+    areal: NDArray[np.int64],
+    rater: NDArray[np.int64],
+    distance_px: float,
+) -> Columns:
+    """Pairs of centroids that are near enough, at least one of them of an object without area."""
+    from scipy.spatial import cKDTree
+
+    places = shapely.get_coordinates(shapely.centroid(geometries))
+    reach_px = 2 * distance_px + 1 / UNIT
+    tree = cKDTree(places[placed])
+    pairs = tree.query_pairs(reach_px, output_type="ndarray")
+    found = [(placed[pairs[:, 0]], placed[pairs[:, 1]])]
+    if areal.size:
+        mixed = tree.sparse_distance_matrix(cKDTree(places[areal]), reach_px, output_type="ndarray")
+        found.append((placed[mixed["i"]], areal[mixed["j"]]))
+    one, other = (np.concatenate(column) for column in zip(*found, strict=True))
+    apart = rater[one] != rater[other]
+    one, other = one[apart], other[apart]
+    away_px = np.hypot(*(places[one] - places[other]).T)
+    # As a share of the distance, the other way round: 1 at the same place, 0 at the threshold.
+    near = 1 - away_px / distance_px if distance_px > 0 else np.ones(len(one))
+    return _weighed(one, other, near, 0.0, lambda x: (1 + x) / 2, -1.0)
+
+
+def _weighed(
+    one: NDArray[np.int64],
+    other: NDArray[np.int64],
+    value: NDArray[np.float64],
+    threshold: float,
+    similarity: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    nothing: float,
+) -> Columns:
+    """Weigh pairs by a value that rises with likeness, and leave out those at minus ``UNIT``.
+
+    Compatible ones, at ``threshold`` or above up to rounding, by their similarity; the others by
+    how far they are on the way down to ``nothing``.
+    """
+    compatible = value >= threshold - 0.5 / UNIT
+    short = np.clip((threshold - value) / (threshold - nothing), 0, 1)
+    weight = np.rint(UNIT * np.where(compatible, similarity(value), -short)).astype(np.int64)
+    weight[compatible] = np.maximum(weight[compatible], 1)
+    listed = weight > -UNIT
+    return one[listed], other[listed], weight[listed]

@@ -1,0 +1,219 @@
+"""Regions made of faces, and their components."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from shapely import Geometry, GeometryCollection, MultiPolygon, Point, Polygon, box
+
+from annotation.errors import InputError
+from consensus.overlay import Layer, overlay
+from consensus.regions import (
+    connected_components,
+    disputed_components,
+    dissolve_by_label,
+    pattern_regions,
+    same_region,
+)
+
+
+def blob(x: float, y: float, radius: float, seed: int) -> Polygon:
+    """A wavy outline of 60 vertices."""
+    rng = np.random.default_rng(seed)
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    r = radius * (1 + 0.2 * np.sin(3 * angle + seed) + rng.normal(0, 0.02, 60))
+    return Polygon(np.stack([x + r * np.cos(angle), y + r * np.sin(angle)], axis=1))
+
+
+def layers(seed: int) -> list[Layer]:
+    """Three raters who outline the same places differently."""
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(25, 75, (4, 2))
+    return [
+        Layer(
+            rater,
+            np.array([blob(x, y, 20, seed + 10 * i + j) for j, (x, y) in enumerate(places)]),
+            rng.integers(0, 3, 4).astype(np.int32),
+        )
+        for i, rater in enumerate(("ann", "bob", "cy"))
+    ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([5.0, 12.5, 33.0]), st.booleans())
+def test_windows_leave_no_trace_in_regions(seed: int, window_px: float, dissolve: bool) -> None:
+    """Regions from many windows are those from one: same parts, rings and vertices."""
+    raters = layers(seed)
+    whole = overlay(raters, extent=(100, 100), background=3)
+    cut = overlay(raters, extent=(100, 100), background=3, window_px=window_px, dissolve=dissolve)
+    assert cut.patterns.tolist() == whole.patterns.tolist()
+    one, other = pattern_regions(whole), pattern_regions(cut)
+    assert shapely.is_valid(other).all()
+    assert shapely.area(other) == pytest.approx(cut.pattern_area_px2, abs=1e-4)
+    for region, same in zip(one, other, strict=True):
+        assert same_region(region, same)
+        assert shapely.get_num_geometries(same) == shapely.get_num_geometries(region)
+        rings = [len(shapely.get_rings(r)) for r in (region, same)]
+        assert rings[0] == rings[1]
+        assert shapely.get_num_coordinates(same) == shapely.get_num_coordinates(region)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([5.0, 33.0, 200.0]))
+def test_neighbouring_regions_share_their_borders(seed: int, window_px: float) -> None:
+    """The regions of all patterns tile the slide: a valid coverage, edge by edge."""
+    faces = overlay(layers(seed), extent=(100, 100), background=3, window_px=window_px)
+    regions = pattern_regions(faces)
+    assert shapely.coverage_is_valid(regions)
+    assert shapely.coverage_union_all(regions).area == pytest.approx(10_000)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 6), st.integers(0, 2)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from([1.0, 2.0, 3.0]),
+)
+def test_edges_on_the_lines_of_windows_dissolve(
+    squares: list[tuple[int, int, int, int]], window_px: float
+) -> None:
+    """Outlines that run along the lines between windows come out as they went in."""
+    drawn = np.array([box(x, y, x + side, y + side) for x, y, side, _ in squares], dtype=object)
+    codes = np.array([code for *_, code in squares], dtype=np.int32)
+    rater = Layer("ann", drawn, codes)
+    cut = pattern_regions(overlay([rater], extent=(16, 16), background=3, window_px=window_px))
+    whole = pattern_regions(overlay([rater], extent=(16, 16), background=3))
+    assert len(cut) == len(whole)
+    for region, same in zip(cut, whole, strict=True):
+        assert region.is_valid
+        assert same_region(region, same)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([3.0, 7.5, 13.0]), st.booleans())
+@example(seed=31, window_px=13.0, dissolve=False)
+def test_ugly_outlines_leave_no_trace_of_windows_either(
+    seed: int, window_px: float, dissolve: bool
+) -> None:
+    """Tips and junctions on or beside a line: the regions still tile the slide and are the same."""
+    rng = np.random.default_rng(seed)
+    slide = box(0, 0, 40, 40)
+    raters = []
+    for rater in range(3):
+        drawn = []
+        for _ in range(rng.integers(1, 4)):
+            ring = rng.integers(0, 41, (rng.integers(3, 9), 2)) / rng.choice([1, 3, 7])
+            shape = shapely.make_valid(Polygon(ring + rng.choice([0, 1e-7]))).intersection(slide)
+            parts = [q for p in shapely.get_parts(shape) for q in shapely.get_parts(p)]
+            shape = MultiPolygon([p for p in parts if p.geom_type == "Polygon"])
+            if shape.is_valid and shape.area > 0:
+                drawn.append(shape)
+        geometries = np.empty(len(drawn), dtype=object)
+        geometries[:] = drawn
+        codes = rng.integers(0, 3, len(drawn)).astype(np.int32)
+        raters.append(Layer(f"r{rater}", geometries, codes))
+    whole = overlay(raters, extent=(40, 40), background=3)
+    cut = overlay(raters, extent=(40, 40), background=3, window_px=window_px, dissolve=dissolve)
+    one, other = pattern_regions(whole), pattern_regions(cut)
+    assert cut.patterns.tolist() == whole.patterns.tolist()
+    assert shapely.is_valid(other).all()
+    assert shapely.coverage_is_valid(other)
+    assert all(same_region(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_border_along_a_line_keeps_only_its_corners() -> None:
+    """An outline on a line, met on the other side by other outlines, gets no vertex it needn't."""
+    left = Layer("ann", np.array([box(0, 0, 4, 16)]), np.array([0], dtype=np.int32))
+    regions = pattern_regions(overlay([left], extent=(16, 16), background=1, window_px=4))
+    assert [shapely.get_num_coordinates(region) for region in regions] == [5, 5]
+
+
+def test_only_the_patterns_that_are_wanted_are_joined() -> None:
+    """The others come out empty, in their places."""
+    faces = overlay(layers(1), extent=(100, 100), background=3, window_px=30)
+    everything = pattern_regions(faces)
+    wanted = np.zeros(len(faces.patterns), dtype=bool)
+    wanted[[1, 4]] = True
+    some = pattern_regions(faces, wanted)
+    assert (~shapely.is_empty(some)).tolist() == wanted.tolist()
+    assert shapely.equals_exact(some[wanted], everything[wanted], normalize=True).all()
+
+
+def test_components_touching_in_a_corner_are_two_in_reading_order() -> None:
+    """Order and number follow from the region, not from how it was put together."""
+    parts = [box(4, 4, 6, 6), box(2, 2, 4, 4), box(0, 4, 1, 5), box(6, 4, 7, 6)]
+    expected = [box(2, 2, 4, 4), box(0, 4, 1, 5), box(4, 4, 7, 6)]
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
+        found = connected_components(GeometryCollection([parts[i] for i in order]))
+        assert len(found) == 3
+        assert all(same_region(a, b) for a, b in zip(found, expected, strict=True))
+    assert connected_components(Polygon()) == []
+    assert connected_components(GeometryCollection([Point(1, 1)])) == []
+
+
+def test_specks_and_thin_strips_are_left_out_and_accounted_for() -> None:
+    """Below the least area or nowhere wider than the tolerance: not asked, but told."""
+    strip, speck, broad = box(0, 0, 100, 2), box(0, 10, 3, 13), box(0, 20, 10, 30)
+    ring = Point(50, 60).buffer(20).difference(Point(50, 60).buffer(18.5))
+    region = MultiPolygon([strip, speck, broad, ring])
+    found = disputed_components(region, min_area_px2=10, tolerance_px=2.5)
+    assert [same_region(part, broad) for part in found.kept] == [True]
+    assert found.dropped_px2 == pytest.approx(200 + 9 + ring.area)
+    assert found.n_dropped == 3
+    everything = disputed_components(region)
+    assert len(everything.kept) == 4
+    assert everything.dropped_px2 == 0
+
+
+def test_a_strip_with_a_broad_place_stays_whole() -> None:
+    """A component that is wider than the tolerance anywhere is kept with its thin ends."""
+    region = box(0, 0, 100, 1).union(box(40, 0, 45, 6))
+    found = disputed_components(region, tolerance_px=2)
+    assert found.kept[0].area == pytest.approx(region.area)
+
+
+def test_negative_limits_are_refused() -> None:
+    """A negative tolerance is an error and not a dilation."""
+    with pytest.raises(InputError, match="tolerance -1 px"):
+        disputed_components(box(0, 0, 1, 1), tolerance_px=-1)
+
+
+def test_regions_dissolve_by_label() -> None:
+    """Overlapping, touching and separate shapes of a label become one region of it."""
+    shapes = [box(0, 0, 2, 2), box(1, 0, 3, 2), box(3, 0, 4, 2), box(9, 9, 10, 10)]
+    found = dissolve_by_label(shapes, [1, 1, 0, 1])
+    assert list(found) == [0, 1]
+    assert same_region(found[0], box(3, 0, 4, 2))
+    assert same_region(found[1], MultiPolygon([box(0, 0, 3, 2), box(9, 9, 10, 10)]))
+    with pytest.raises(InputError, match="4 geometries and 1 labels"):
+        dissolve_by_label(shapes, [1])
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (box(0, 0, 100, 100), True),
+        (Polygon([(0, 0), (50, 0), (100, 0), (100, 100), (0, 100)]), True),
+        (box(0, 0, 100, 100 + 1e-7), True),
+        (MultiPolygon([box(0, 0, 50, 100), box(60, 0, 100, 100)]), False),
+        (box(1, 0, 101, 100), False),
+        (box(0, 0, 100, 100.01), False),
+        (Polygon(), False),
+    ],
+)
+def test_a_region_is_the_same_up_to_rounding(other: Geometry, same: bool) -> None:
+    """Vertices on edges and the last digits don't count; a place that moved does."""
+    assert same_region(box(0, 0, 100, 100), other) is same
+    assert same_region(other, box(0, 0, 100, 100)) is same
+
+
+def test_tiny_regions_are_compared_by_their_own_size() -> None:
+    """Two specks below the absolute tolerance are not the same for being small."""
+    assert not same_region(box(0, 0, 0.05, 0.05), box(5, 5, 5.05, 5.05))
+    assert same_region(Polygon(), MultiPolygon())
