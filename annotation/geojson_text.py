@@ -6,6 +6,7 @@ length, so that every byte keeps its place, and put back part by part.
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
 import re
@@ -48,13 +49,12 @@ class UnreadableJSONError(ValueError):
 
 def substitute_special_numbers(text: bytes | bytearray) -> bytes | bytearray:
     """The text, copied only where a bare NaN or Infinity stands outside its strings."""
-    places = sorted([*_find_all(text, b"NaN"), *_find_all(text, b"Infinity")])
-    if not places or MARK in text:
+    if (b"NaN" not in text and b"Infinity" not in text) or MARK in text:
         return text
     substituted: bytearray | None = None
     in_string = False
     seen = 0
-    for start in places:
+    for start in heapq.merge(_find_all(text, b"NaN"), _find_all(text, b"Infinity")):
         in_string ^= _count_quotes(text, seen, start) % 2 == 1
         seen = start
         if in_string:

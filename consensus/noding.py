@@ -20,13 +20,16 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-__all__ = ["GRID_PX", "WINDOW_PX", "WindowGrid", "window_faces", "windows_of_column"]
+__all__ = ["GRID_PX", "WindowGrid", "window_faces", "windows_of_column"]
 
 GRID_PX = 2.0**-20
 """Distance between the points that a vertex of the arrangement can take."""
 
-WINDOW_PX = 4096
-"""Side of a window: a few thousand vertices on a densely annotated slide."""
+WINDOW_VERTICES = 3000
+"""Vertices that a window should hold on average; noding takes more than linear time."""
+
+LEAST_WINDOW_PX, MOST_WINDOW_PX = 512, 4096
+"""Sides between which the number of vertices chooses."""
 
 POLYGON = 3  # shapely.get_type_id
 
@@ -46,6 +49,13 @@ class WindowGrid:
         """Lines ``window_px`` apart over (x_min, y_min, x_max, y_max)."""
         x_min, y_min, x_max, y_max = (round(v / GRID_PX) * GRID_PX for v in bounds_px)
         return cls(_lines(x_min, x_max, window_px), _lines(y_min, y_max, window_px))
+
+    @staticmethod
+    def side_px(bounds_px: tuple[float, float, float, float], n_vertices: int) -> float:
+        """Side of a window that suits so many vertices on a slide, a power of two."""
+        area_px2 = (bounds_px[2] - bounds_px[0]) * (bounds_px[3] - bounds_px[1])
+        fitting = math.sqrt(area_px2 * WINDOW_VERTICES / max(1, n_vertices))
+        return float(np.clip(2 ** round(math.log2(fitting)), LEAST_WINDOW_PX, MOST_WINDOW_PX))
 
     @property
     def n_columns(self) -> int:

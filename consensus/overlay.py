@@ -21,7 +21,7 @@ from shapely import Geometry
 
 from annotation.errors import InputError
 from consensus.labelling import NO_CLASS, Labels, LabelStack
-from consensus.noding import WINDOW_PX, WindowGrid, window_faces, windows_of_column
+from consensus.noding import WindowGrid, window_faces, windows_of_column
 from consensus.processors import processors
 from consensus.seams import dissolve_coverage
 
@@ -87,7 +87,7 @@ def overlay(
     background: int,
     overlap: Overlap = "innermost",
     rule: DomainRule = "declared",
-    window_px: float = WINDOW_PX,
+    window_px: float | None = None,
     threads: int | None = None,
     dissolve: bool = False,
 ) -> Faces:
@@ -108,8 +108,8 @@ def overlay(
         ``declared``: each rater has rated the layer's own domain. ``union``: all raters have
         rated what any of them gave a class to. ``slide``: all have rated the whole extent.
     window_px
-        Side of the windows that the work is cut into. It changes where faces are cut, but no
-        pattern and no pattern's area.
+        Side of the windows that the work is cut into; None suits it to the number of vertices. It
+        changes where faces are cut, but no pattern and no pattern's area.
     threads
         Windows that are worked on at a time; None takes the processors that there are.
     dissolve
@@ -126,7 +126,7 @@ def overlay(
         A geometry that is no valid polygon, codes that don't fit, an empty extent.
     """
     frame = _frame(extent)
-    if not window_px >= 1:
+    if window_px is not None and not window_px >= 1:
         raise InputError(f"window of {window_px} px is too small; take 1 px or more")
     if threads is not None and threads < 1:
         raise InputError(f"{threads} threads can't work; take 1 or more, or None")
@@ -143,7 +143,8 @@ def overlay(
         extent=None if isinstance(extent, tuple) else extent,
         smaller_wins=overlap == "innermost",
     )
-    grid = WindowGrid.over(frame, window_px)
+    n_vertices = int(shapely.get_num_coordinates(stack.polygons).sum())
+    grid = WindowGrid.over(frame, window_px or WindowGrid.side_px(frame, n_vertices))
 
     def work(column: int) -> list[_Cut]:
         cuts = []
