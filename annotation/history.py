@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.errors import InputError, UnknownNameError
-from annotation.geojson_writer import write_feature_collection
+from annotation.geojson.writer import write_feature_collection
 from annotation.lookup import find_annotator, find_pull, find_slide
 from annotation.paths import file_name, inside
 from annotation.records import PathObject, measurements_from_json

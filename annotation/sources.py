@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from annotation.errors import SourceError
-from annotation.geojson import open_export
+from annotation.geojson.export import open_export
 from annotation.records import Batch
 
 __all__ = ["ReadSource", "open_sources"]

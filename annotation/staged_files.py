@@ -9,8 +9,8 @@ from typing import Any
 
 from annotation.digests import geometry_digests
 from annotation.errors import RefusedError
-from annotation.geojson import open_export
-from annotation.geojson_writer import write_feature_collection
+from annotation.geojson.export import open_export
+from annotation.geojson.writer import write_feature_collection
 from annotation.geometry import to_wkb
 from annotation.paths import file_name, inside
 from annotation.records import PathObject

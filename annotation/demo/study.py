@@ -22,7 +22,7 @@ from annotation.demo.readers import (
 )
 from annotation.demo.slides import DemoSlide, demo_slides, write_slide
 from annotation.errors import ConflictError, PathquorumError
-from annotation.geojson_writer import write_feature_collection
+from annotation.geojson.writer import write_feature_collection
 
 __all__ = ["DemoStudy", "prepare_folder"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from annotation.errors import SourceError
-from annotation.geojson_reader import read_feature_bytes
+from annotation.geojson.reader import read_feature_bytes
 from annotation.projects.files import ProjectFile, ProjectImage, version_numbers
 from annotation.projects.process import QuPathProcess
 from annotation.records import Batch, Rejection

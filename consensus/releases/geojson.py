@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from annotation.digests import derive_uuid
-from annotation.geojson_writer import write_feature_collection
+from annotation.geojson.writer import write_feature_collection
 from annotation.paths import file_name, inside
 from annotation.records import PathObject
 from annotation.tables import Slide

@@ -13,8 +13,8 @@ import pytest
 import shapely
 
 from annotation.errors import NotGeoJSONError
-from annotation.geojson import Export, open_export
-from annotation.geojson_reader import read_feature_bytes
+from annotation.geojson.export import Export, open_export
+from annotation.geojson.reader import read_feature_bytes
 from annotation.records import Batch, PathObject
 
 UUID = "26b06e11-096e-4cc2-b7dc-8441bcf74cb1"

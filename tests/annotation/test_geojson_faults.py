@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-import annotation.geojson as geojson_module
+import annotation.geojson.export as geojson_module
 from annotation.errors import NotGeoJSONError, SourceError
-from annotation.geojson import open_export
+from annotation.geojson.export import open_export
 from annotation.records import Rejection
 
 UUID = "26b06e11-096e-4cc2-b7dc-8441bcf74cb1"

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from annotation.digests import content_digests, geometry_digests
 from annotation.errors import InputError
-from annotation.geojson import open_export
-from annotation.geojson_writer import feature, write_feature_collection
+from annotation.geojson.export import open_export
+from annotation.geojson.writer import feature, write_feature_collection
 from annotation.records import PathObject
 
 UUID = "26b06e11-096e-4cc2-b7dc-8441bcf74cb1"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from annotation.errors import PathquorumError, SourceError
-from annotation.geojson import open_export
+from annotation.geojson.export import open_export
 from annotation.projects.entry import ProjectEntrySource
 from annotation.projects.process import QuPathProcess
 from annotation.qupath import open_project

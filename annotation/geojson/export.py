@@ -22,9 +22,9 @@ import msgspec
 import numpy as np
 
 from annotation.errors import NotGeoJSONError, SourceError
-from annotation.geojson_reader import BATCH_SIZE, FeatureReader
-from annotation.geojson_shapes import SHAPES
-from annotation.geojson_text import (
+from annotation.geojson.reader import BATCH_SIZE, FeatureReader
+from annotation.geojson.shapes import SHAPES
+from annotation.geojson.text import (
     UnreadableJSONError,
     load_json,
     make_plain,

@@ -1,7 +1,7 @@
 """Features in, batches of objects out: decoded one by one, built and digested many at a time.
 
 Nearly every feature has the shape that QuPath gives it and is decoded by type, which is where the
-speed comes from; the others go through :mod:`annotation.geojson_oddities`.
+speed comes from; the others go through :mod:`annotation.geojson.oddities`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 
 from annotation.digests import content_digests, geometry_digests
-from annotation.geojson_feature import Draft, Feature, make_object, parse_uuid
-from annotation.geojson_oddities import draft_odd_feature
-from annotation.geojson_shapes import Shape, build_geometries
-from annotation.geojson_text import MARK, substitute_special_numbers
+from annotation.geojson.feature import Draft, Feature, make_object, parse_uuid
+from annotation.geojson.oddities import draft_odd_feature
+from annotation.geojson.shapes import Shape, build_geometries
+from annotation.geojson.text import MARK, substitute_special_numbers
 from annotation.records import Batch, PathObject, Rejection
 
 __all__ = ["BATCH_SIZE", "FeatureReader", "read_feature_bytes"]

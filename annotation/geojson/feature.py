@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from shapely.geometry.base import BaseGeometry
 
-from annotation.geojson_shapes import Plane, Shape
-from annotation.geojson_text import SUBSTITUTED_NUMBERS
+from annotation.geojson.shapes import Plane, Shape
+from annotation.geojson.text import SUBSTITUTED_NUMBERS
 from annotation.records import PathObject
 
 __all__ = ["Draft", "Feature", "Properties", "is_object_type", "make_object", "parse_uuid"]

@@ -13,14 +13,14 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from annotation.geojson_feature import (
+from annotation.geojson.feature import (
     Draft,
     is_object_type,
     keep,
     parse_uuid,
 )
-from annotation.geojson_shapes import SHAPES, GeometryCollection, Plane, Position, Shape
-from annotation.geojson_text import UnreadableJSONError, load_json, make_plain
+from annotation.geojson.shapes import SHAPES, GeometryCollection, Plane, Position, Shape
+from annotation.geojson.text import UnreadableJSONError, load_json, make_plain
 
 __all__ = ["draft_odd_feature"]
 
