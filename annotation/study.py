@@ -10,11 +10,18 @@ from sqlalchemy.orm import Session
 from annotation.audit import record
 from annotation.errors import ConflictError, InputError
 from annotation.protocol import Protocol, parse_protocol
-from annotation.slides import LARGEST_MPP, SMALLEST_MPP, read_slide
+from annotation.slides import LARGEST_MPP, SMALLEST_MPP, fingerprint, read_slide
 from annotation.store import now
 from annotation.tables import Annotator, Patient, ProtocolVersion, Site, Slide
 
-__all__ = ["add_protocol", "add_slide", "add_slide_without_image", "protocol_of", "sign_protocol"]
+__all__ = [
+    "add_protocol",
+    "add_slide",
+    "add_slide_without_image",
+    "hash_slide",
+    "protocol_of",
+    "sign_protocol",
+]
 
 
 def add_protocol(session: Session, protocol: Protocol) -> ProtocolVersion:
@@ -157,6 +164,38 @@ def add_slide_without_image(
         added_at=now(),
     )
     return _register(session, row, patient, site)
+
+
+def hash_slide(session: Session, slide: Slide) -> None:
+    """Take the fingerprint of a slide that was added with its hashing put off.
+
+    Raises
+    ------
+    ConflictError
+        It has no image, or its fingerprint is another than the one on record.
+    """
+    if slide.path is None:
+        raise ConflictError(
+            f"slide {slide.name!r} was added without an image; there is nothing to hash",
+            slide=slide.name,
+        )
+    taken = fingerprint(Path(slide.path))
+    if slide.fingerprint not in (None, taken):
+        raise ConflictError(
+            f"slide {slide.name!r} is not the image that was added: its fingerprint differs; "
+            "bring the original file back",
+            slide=slide.name,
+        )
+    if slide.fingerprint is None:
+        slide.fingerprint = taken
+        record(
+            session,
+            actor=None,
+            action="slide hashed",
+            subject=f"slide:{slide.id}",
+            old={"fingerprint": None},
+            new={"fingerprint": taken},
+        )
 
 
 def _register(session: Session, row: Slide, patient: str | None, site: str | None) -> Slide:

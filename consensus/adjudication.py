@@ -96,7 +96,7 @@ def queue(session: Session, run: ConsensusRun) -> list[QueueEntry]:
         .join(Slide, Dispute.slide_id == Slide.id)
         .where(Dispute.run_id == run.id)
     ).all()
-    answers = answers_in_force(session, [run.id])
+    answers = answers_in_force(session, run)
     handles = dict(session.execute(select(Annotator.id, Annotator.handle)).all())
     entries = [
         _entry(run, dispute, pattern, slide, answers.get(dispute.id), handles)
@@ -173,7 +173,7 @@ def decide(
     row = session.get_one(ProtocolVersion, run.protocol_id)
     adjudicator = find_annotator(session, by)
     _check_adjudicator(session, dispute, row, adjudicator)
-    in_force = answers_in_force(session, [run.id]).get(number)
+    in_force = answers_in_force(session, run).get(number)
     if in_force is not None:
         raise ConflictError(
             f"dispute {number} is decided already ({in_force.path_class or in_force.answer}); "
@@ -211,7 +211,7 @@ def reopen(
 ) -> Decision:
     """Take a decision back; the dispute is open again, and what was decided stays on record."""
     dispute = find_dispute(session, number)
-    in_force = answers_in_force(session, [dispute.run_id]).get(number)
+    in_force = answers_in_force(session, find_run(session, dispute.run_id)).get(number)
     if in_force is None:
         raise ConflictError(f"dispute {number} is open already; decide it", dispute=number)
     actor = find_annotator(session, by) if by is not None else None

@@ -16,11 +16,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation.study import protocol_of
-from annotation.tables import Annotator, ProtocolVersion, Pull, Slide
+from annotation.tables import Annotator, ProtocolVersion, Slide
 from consensus.counted_reads import counted_reads
-from consensus.decisions import CLASS, EXCLUDE, REOPEN
+from consensus.decisions import CLASS, EXCLUDE, answers_in_force
 from consensus.regions import connected_components
-from consensus.runs import AGREED, BELOW_AREA, DISPUTED
+from consensus.runs import AGREED, BELOW_AREA, DISPUTED, last_pull_before
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
 
 __all__ = ["ADJUDICATED", "EXCLUDED", "INDETERMINATE", "Answer", "Consensus", "ResolvedItem"]
@@ -99,20 +99,24 @@ class Consensus:
     def _decisions(self, up_to: int | None) -> tuple[int, dict[int, Answer]]:
         """The last decision taken, and the answer in force for each decided dispute."""
         handles = {row.id: row.handle for row in self._session.scalars(select(Annotator))}
-        query = (
-            select(Decision)
+        taken = (
+            select(func.max(Decision.id))
             .join(Dispute, Decision.dispute_id == Dispute.id)
             .where(Dispute.run_id == self.run.id)
-            .order_by(Decision.id)
         )
         if up_to is not None:
-            query = query.where(Decision.id <= up_to)
-        last, answers = 0, {}
-        for row in self._session.scalars(query):
-            by = None if row.by_id is None else handles[row.by_id]
-            last = row.id
-            answers[row.dispute_id] = Answer(row.id, row.answer, row.path_class, by, row.reason)
-        return last, {key: a for key, a in answers.items() if a.answer != REOPEN}
+            taken = taken.where(Decision.id <= up_to)
+        answers = {
+            dispute: Answer(
+                row.id,
+                row.answer,
+                row.path_class,
+                None if row.by_id is None else handles[row.by_id],
+                row.reason,
+            )
+            for dispute, row in answers_in_force(self._session, self.run, up_to=up_to).items()
+        }
+        return self._session.scalar(taken) or 0, answers
 
     def color_of(self, label: str) -> list[int] | None:
         """The protocol's colour of a class, as QuPath's GeoJSON holds it."""
@@ -120,14 +124,11 @@ class Consensus:
         rgb = colors.get(label)
         return None if rgb is None else list(rgb)
 
-    def pull_at_run(self) -> int:
-        """The last pull that the run could see; 0 where there was none."""
-        seen = select(func.max(Pull.id)).where(Pull.at <= self.run.at)
-        return self._session.scalar(seen) or 0
-
     def _slides(self) -> list[Slide]:
         """The slides that were read, by name: one on which nobody found an object counts too."""
-        reads, _ = counted_reads(self._session, self.protocol_row, self.pull_at_run())
+        reads, _ = counted_reads(
+            self._session, self.protocol_row, last_pull_before(self._session, self.run)
+        )
         with_items = select(ConsensusItem.slide_id).where(ConsensusItem.run_id == self.run.id)
         slides = {read.slide.id: read.slide for read in reads}
         found = self._session.scalars(select(Slide).where(Slide.id.in_(with_items.distinct())))

@@ -30,14 +30,24 @@ EXCLUDE = "exclude"
 REOPEN = "reopen"
 
 
-def answers_in_force(session: Session, run_ids: Sequence[int]) -> dict[int, Decision]:
-    """The last decision of each decided dispute of these runs, by dispute; open ones are absent."""
+def answers_in_force(
+    session: Session, run: ConsensusRun, *, up_to: int | None = None
+) -> dict[int, Decision]:
+    """The last decision of each decided dispute of a run, by dispute; open ones are absent.
+
+    Parameters
+    ----------
+    up_to
+        The last decision that counts; None takes all there are.
+    """
     last = (
         select(func.max(Decision.id))
         .join(Dispute, Decision.dispute_id == Dispute.id)
-        .where(Dispute.run_id.in_(run_ids))
+        .where(Dispute.run_id == run.id)
         .group_by(Decision.dispute_id)
     )
+    if up_to is not None:
+        last = last.where(Decision.id <= up_to)
     rows = session.scalars(select(Decision).where(Decision.id.in_(last)))
     return {row.dispute_id: row for row in rows if row.answer != REOPEN}
 

@@ -18,6 +18,7 @@ from annotation.revisions import revisions_in_force
 from annotation.tables import Slide
 from consensus.consensus_items import Consensus, ResolvedItem
 from consensus.counted_reads import counted_reads
+from consensus.runs import last_pull_before
 
 __all__ = ["medoid", "object_outlines"]
 
@@ -49,7 +50,7 @@ def _drawn(
     session: Session, consensus: Consensus, slide: Slide
 ) -> dict[tuple[str, str], NDArray[np.object_]]:
     """What each rater drew on the slide when the run was made, by rater and class."""
-    pull = consensus.pull_at_run()
+    pull = last_pull_before(session, consensus.run)
     reads, _ = counted_reads(session, consensus.protocol_row, pull)
     drawn: dict[tuple[str, str], list[bytes]] = defaultdict(list)
     for read in reads:

@@ -32,8 +32,8 @@ from consensus.reporting.consensus import ConsensusSection, consensus_section
 from consensus.reporting.figures import FiguresSection, figures_section
 from consensus.reporting.numbers import moment_text
 from consensus.reporting.protocol import ProtocolSection, protocol_section
-from consensus.reporting.study import StudySection, last_pull_before, study_section
-from consensus.runs import find_run
+from consensus.reporting.study import StudySection, study_section
+from consensus.runs import find_run, last_pull_before
 from consensus.study_ratings import rate
 from consensus.tables import ConsensusRun
 
@@ -175,7 +175,7 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
         seed=BOOTSTRAP_SEED,
     )
     consensus = consensus_section(session, run)
-    decided = answers_in_force(session, [run.id]).values()
+    decided = answers_in_force(session, run).values()
     return Report(
         protocol=protocol_section(session, row, protocol_of(row)),
         study=study_section(

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from annotation.audit import record
 from annotation.errors import InputError, UnknownNameError
 from annotation.store import SOFTWARE_VERSION, now
-from annotation.tables import ProtocolVersion
+from annotation.tables import ProtocolVersion, Pull
 from consensus.decisions import InheritedDecisions
 from consensus.fused import Fused
 from consensus.fusion import fuse
@@ -30,7 +30,16 @@ from consensus.statistics.weights import disagreement_weights
 from consensus.study_ratings import StudyRatings, rate
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
 
-__all__ = ["AGREED", "BELOW_AREA", "DISPUTED", "METHODS", "TOO_FEW", "consensus_run", "find_run"]
+__all__ = [
+    "AGREED",
+    "BELOW_AREA",
+    "DISPUTED",
+    "METHODS",
+    "TOO_FEW",
+    "consensus_run",
+    "find_run",
+    "last_pull_before",
+]
 
 METHODS = ("majority", "dawid-skene", "staple")
 
@@ -69,6 +78,11 @@ def find_run(session: Session, number: int | None = None) -> ConsensusRun:
             f"no consensus run {number}; see `pathquorum consensus list`", kind="run", name=number
         )
     return found
+
+
+def last_pull_before(session: Session, run: ConsensusRun) -> int:
+    """The last pull that a run can have seen; 0 where there was none."""
+    return session.scalar(select(func.max(Pull.id)).where(Pull.at <= run.at)) or 0
 
 
 def consensus_run(

@@ -196,7 +196,7 @@ def _straightened(
         chord, bend = high - low, vertex - low
         off_px2 = np.abs(chord.real * bend.imag - chord.imag * bend.real)
         between = (bend * (high - vertex).conj()).real > 0
-        goes = free & between & (off_px2 <= GRID_PX * np.abs(chord))
+        goes = free & between & (off_px2 <= 2 * GRID_PX * np.abs(chord))
         if not goes.any():
             break
         outdone = (goes[before] & (turn[before] > turn)) | (goes[after] & (turn[after] > turn))

@@ -112,7 +112,7 @@ def _queue(session: Session, row: ProtocolVersion) -> dict[str, Any] | None:
     disputes = session.scalar(
         select(func.count()).select_from(Dispute).where(Dispute.run_id == run.id)
     )
-    decided = len(answers_in_force(session, [run.id]))
+    decided = len(answers_in_force(session, run))
     return {
         "run": run.id,
         "disputes": disputes,

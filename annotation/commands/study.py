@@ -326,6 +326,25 @@ def slide_add(
     )
 
 
+@slide.command("hash")
+@click.argument("name")
+@command
+def slide_hash(invocation: Invocation, name: str) -> Outcome:
+    """Take the fingerprint of a slide added with --hash later, or check the one on record."""
+    from annotation.lookup import find_slide
+    from annotation.study import hash_slide
+
+    with invocation.store.writing() as session:
+        row = find_slide(session, name)
+        hash_slide(session, row)
+    return Outcome(
+        {"name": row.name, "fingerprint": row.fingerprint},
+        lambda console: console.print(
+            f"Slide {row.name}: fingerprint {row.fingerprint}.", markup=False
+        ),
+    )
+
+
 @slide.command("list")
 @command
 def slide_list(invocation: Invocation) -> Outcome:

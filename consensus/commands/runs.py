@@ -148,7 +148,7 @@ def _document(session: Session, run: ConsensusRun) -> dict[str, Any]:
         "parameters": run.parameters,
         "input_digest": run.input_digest,
         **run.summary,
-        "decided": len(answers_in_force(session, [run.id])),
+        "decided": len(answers_in_force(session, run)),
     }
 
 

@@ -95,7 +95,7 @@ class ConsensusSection:
 def consensus_section(session: Session, run: ConsensusRun) -> ConsensusSection:
     """The run, its accounts and its disputes, with the decisions in force now."""
     entries = queue(session, run)
-    answers = answers_in_force(session, [run.id])
+    answers = answers_in_force(session, run)
     account = _Account(session, run, entries)
     areal = run.summary["weight_unit"] == "um2"
     return ConsensusSection(

@@ -15,7 +15,6 @@ from annotation.tables import (
     Annotator,
     Credential,
     Patient,
-    Pull,
     PullRead,
     Read,
     Site,
@@ -25,7 +24,7 @@ from consensus.reporting.numbers import count_text
 from consensus.study_ratings import StudyRatings
 from consensus.tables import ConsensusRun
 
-__all__ = ["PersonRow", "ReadRow", "StudySection", "last_pull_before", "study_section"]
+__all__ = ["PersonRow", "ReadRow", "StudySection", "study_section"]
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,6 @@ class StudySection:
     last_read: date
     has_replicates: bool
     later_reads: int
-
-
-def last_pull_before(session: Session, run: ConsensusRun) -> int | None:
-    """The last pull that the run can have seen."""
-    return session.scalar(select(func.max(Pull.id)).where(Pull.at <= run.at))
 
 
 def study_section(
