@@ -221,7 +221,7 @@ def _rest(
     if asked.sum() == len(disputed):
         rest = parts[~asked]
     else:  # the components were told apart in another way when the run was made
-        cut = shapely.difference(geometry, shapely.union_all(disputed))
+        cut = shapely.difference(geometry, shapely.disjoint_subset_union_all(disputed))
         rest = shapely.get_parts(cut)
         rest = rest[shapely.area(rest) > 0]
     if len(rest) == 0:

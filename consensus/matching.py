@@ -13,7 +13,7 @@ a hair; and a chain of neighbours, each compatible with the next only, is parted
 UUID are not counted.
 
 For two raters this is the assignment of compatible pairs of the largest similarity, found exactly
-at any size. From three raters on it is NP-hard, and ``consensus.grouping`` says what is done. The
+at any size. From three raters on it is NP-hard, and ``consensus.groups.grouping`` says what is done. The
 order of raters, and that of the objects in a read, has no say in the groups.
 """
 
@@ -28,10 +28,10 @@ import shapely
 from numpy.typing import NDArray
 
 from annotation.errors import InputError
-from consensus.grouping import MOST_EXACT, group_nodes
+from consensus.groups.grouping import MOST_EXACT, group_nodes
+from consensus.groups.similarity import UNIT, Pairs, near_pairs
+from consensus.groups.similarity_graph import SimilarityGraph
 from consensus.processors import processors
-from consensus.similarity import UNIT, Pairs, near_pairs
-from consensus.similarity_graph import SimilarityGraph
 
 __all__ = ["ABSENT", "Matches", "ObjectLayer", "count_found_by_both", "match_objects"]
 

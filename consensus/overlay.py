@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from shapely import Geometry
 
 from annotation.errors import InputError
-from consensus.labelling import NO_CLASS, Labels, LabelStack
-from consensus.noding import WindowGrid, window_faces, windows_of_column
+from consensus.faces.labelling import NO_CLASS, Labels, LabelStack
+from consensus.faces.noding import WindowGrid, window_faces, windows_of_column
+from consensus.faces.seams import dissolve_coverage
 from consensus.processors import processors
-from consensus.seams import dissolve_coverage
 
 __all__ = ["NOT_RATED", "DomainRule", "Faces", "Layer", "Overlap", "overlay"]
 

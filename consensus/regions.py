@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from shapely import Geometry
 
 from annotation.errors import InputError
-from consensus.noding import GRID_PX
+from consensus.faces.noding import GRID_PX
+from consensus.faces.seams import dissolve_windows
 from consensus.overlay import Faces
 from consensus.processors import processors
-from consensus.seams import dissolve_windows
 
 __all__ = [
     "Components",
@@ -71,7 +71,8 @@ def dissolve_by_label(geometries: ArrayLike, labels: Sequence[int]) -> dict[int,
             f"{len(shapes)} geometries and {len(codes)} labels; give one label per geometry"
         )
     return {
-        int(code): _areal(shapely.union_all(shapes[codes == code])) for code in np.unique(codes)
+        int(code): _areal(shapely.disjoint_subset_union_all(shapes[codes == code]))
+        for code in np.unique(codes)
     }
 
 
@@ -81,7 +82,7 @@ def connected_components(geometry: Geometry) -> list[Geometry]:
     Parts that share no more than a corner are two components. Order and number depend on the
     region alone, not on how it was put together.
     """
-    return _components(_areal(shapely.union_all(shapely.get_parts(geometry))))
+    return _components(_areal(shapely.disjoint_subset_union_all(shapely.get_parts(geometry))))
 
 
 def _components(area: Geometry) -> list[Geometry]:

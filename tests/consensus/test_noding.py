@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import Polygon, box
 
-from consensus import noding
-from consensus.noding import GRID_PX, WindowGrid, window_faces, windows_of_column
+from consensus.faces import noding
+from consensus.faces.noding import GRID_PX, WindowGrid, window_faces, windows_of_column
 
 
 @given(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon, box
 
-from consensus import star_overlap
-from consensus.star_overlap import Outlines, common_area_px2
+from consensus.groups import star_overlap
+from consensus.groups.star_overlap import Outlines, common_area_px2
 
 
 def outlines(seed: int, n: int, noise: float, shift: float) -> NDArray[np.object_]:

@@ -1,12 +1,12 @@
 """Parting objects into groups so that the weight inside groups is as large as it can be.
 
 A group holds at most one object of each rater. Compatible pairs in it add their similarity, other
-pairs take something off (``consensus.similarity``).
+pairs take something off (``consensus.groups.similarity``).
 
 That is NP-hard from three raters on, so the problem is cut down first: nodes that are worth more
 together than all that they could gain elsewhere stay together in some optimum and become one node;
 what is left falls into components. Small ones are solved exactly, and so are those of two raters,
-by assignment; the others by search (``consensus.group_search``), with an upper bound beside the
+by assignment; the others by search (``consensus.groups.search``), with an upper bound beside the
 result.
 
 Nodes are numbered in an order that has nothing to do with raters, every tie goes to the lower
@@ -21,9 +21,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from consensus.group_search import heaviest_matching, search, upper_bound
-from consensus.similarity import UNIT
-from consensus.similarity_graph import SimilarityGraph
+from consensus.groups.search import heaviest_matching, search, upper_bound
+from consensus.groups.similarity import UNIT
+from consensus.groups.similarity_graph import SimilarityGraph
 
 __all__ = ["MOST_EXACT", "Grouping", "group_nodes"]
 

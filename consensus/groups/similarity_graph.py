@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from consensus.similarity import UNIT
+from consensus.groups.similarity import UNIT
 
 __all__ = ["SimilarityGraph"]
 

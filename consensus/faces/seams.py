@@ -14,7 +14,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely import Geometry
 
-from consensus.noding import GRID_PX, WindowGrid
+from consensus.faces.noding import GRID_PX, WindowGrid
 
 __all__ = ["dissolve_coverage", "dissolve_windows"]
 

@@ -11,8 +11,8 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from consensus.similarity import UNIT
-from consensus.similarity_graph import SimilarityGraph
+from consensus.groups.similarity import UNIT
+from consensus.groups.similarity_graph import SimilarityGraph
 
 __all__ = ["heaviest_matching", "search", "upper_bound"]
 

@@ -17,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 
 from annotation.errors import InputError
-from consensus.star_overlap import Outlines, common_area_px2
+from consensus.groups.star_overlap import Outlines, common_area_px2
 
 __all__ = ["UNIT", "Pairs", "near_pairs"]
 

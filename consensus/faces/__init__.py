@@ -1,0 +1,1 @@
+"""How the overlay cuts a slide into faces: noding, labels, and the seams between windows."""
