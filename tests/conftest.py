@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,9 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from annotation.cli import run
 from annotation.store import Store, create_or_upgrade, open_store
+
+# Machines are shared and noisy: no test is a timed one. Where a failure would block somebody else's
+# work, examples are the same each time; everywhere else each run looks at new ones.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 

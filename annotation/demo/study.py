@@ -82,7 +82,7 @@ class DemoStudy:
 
     def _register(self, slides: tuple[DemoSlide, ...]) -> None:
         self._tell(
-            "A study: a protocol, five people, twelve slides of twelve patients at two sites."
+            "A study: a protocol, six people, twelve slides of twelve patients at two sites."
         )
         protocol = self.folder / "protocol.toml"
         protocol.write_text(DEMO_PROTOCOL, encoding="utf-8")

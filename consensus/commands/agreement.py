@@ -106,26 +106,32 @@ def show_agreement(console: Console, document: dict[str, Any]) -> None:
         f"{document['clusters']} clusters ({document['cluster_unit']}).",
         markup=False,
     )
+    if document["kappa_on"] == "placed by both":
+        console.print("Nothing is negative for everyone: kappa is about what both placed.")
+    # One huge slide must not drown the others unseen: areas are pooled, slides are counted.
+    median = ["median of slides"] if document["weight_unit"] == "um2" else []
     rows: list[list[object]] = [
-        [title, *_cells(document["coefficients"][key])] for key, title in COEFFICIENTS.items()
+        [title, *_cells(document["coefficients"][key], bool(median))]
+        for key, title in COEFFICIENTS.items()
     ]
-    console.print(table(None, "coefficient", "value", "95% interval", "remark", rows=rows))
+    console.print(table(None, "coefficient", "value", "95% interval", *median, "remark", rows=rows))
     console.print(
         table(
             "Per class",
             "class",
             "kappa",
             "95% interval",
+            *median,
             "dice",
             "prevalence",
             "remark",
             rows=[
                 [
                     name,
-                    *_cells(entry["kappa"])[:2],
+                    *_cells(entry["kappa"], bool(median))[:-1],
                     _value(entry["dice"]),
                     _value(entry["prevalence"]),
-                    _cells(entry["kappa"])[2],
+                    _cells(entry["kappa"], bool(median))[-1],
                 ]
                 for name, entry in document["per_class"].items()
             ],
@@ -133,7 +139,7 @@ def show_agreement(console: Console, document: dict[str, Any]) -> None:
     )
     found = document.get("detection")
     if found and found["f1"]["value"] is not None:
-        value, interval, remark = _cells(found["f1"])
+        value, interval, remark = _cells(found["f1"], False)
         console.print(f"Found by both (F1): {value} {interval} {remark}".rstrip(), markup=False)
     for read in document.get("excluded", []):
         console.print(
@@ -149,9 +155,10 @@ def _value(statistic: dict[str, Any]) -> str:
     return "-" if statistic["value"] is None else f"{statistic['value']:.3f}"
 
 
-def _cells(statistic: dict[str, Any]) -> list[object]:
-    """Value, interval, and what stands in the way of either."""
+def _cells(statistic: dict[str, Any], with_median: bool) -> list[object]:
+    """Value, interval, perhaps the median over slides, and what stands in the way of any."""
     low, high = statistic["ci_low"], statistic["ci_high"]
     interval = "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
     remarks = [s for s in (statistic["status"], statistic["ci_status"]) if s not in ("ok", None)]
-    return [_value(statistic), interval, "; ".join(dict.fromkeys(remarks))]
+    median = [_value(statistic.get("median_over_slides", {"value": None}))] if with_median else []
+    return [_value(statistic), interval, *median, "; ".join(dict.fromkeys(remarks))]

@@ -5,64 +5,18 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from annotation.source_files import source_bytes
 from annotation.store import Store
-from annotation.tables import Event, Pull, PullRead, Revision, SourceFile
-from tests.conftest import CommandResult, feature, square
-
-Study = Callable[..., CommandResult]
-WriteExport = Callable[..., Path]
-PULL = ("--annotator", "P1", "--protocol", "prostate", "--read-date", "2026-03-02")
-
-
-def three() -> list[dict[str, Any]]:
-    return [
-        feature(square(10, 10), "Benign"),
-        feature(square(300, 10), "Low grade"),
-        feature(square(600, 10), "High grade"),
-    ]
-
-
-def only_read(result: CommandResult) -> dict[str, Any]:
-    assert result.status == 0, result.err
-    (read,) = result.json["reads"]
-    counted = ("added", "changed", "unchanged", "rejected", "ours")
-    assert read["objects"] == sum(read[key] for key in counted)
-    assert isinstance(read, dict)
-    return read
-
-
-def rows(store: Store) -> dict[str, int]:
-    with store.reading() as session:
-        return {
-            table.__tablename__: session.scalar(select(func.count()).select_from(table)) or 0
-            for table in (Revision, Pull, PullRead, SourceFile, Event)
-        }
-
-
-def refused(study: Study, store: Store, path: Path, match: str, *more: str) -> CommandResult:
-    """The pull is refused with one line that says what, and the store stays as it was."""
-    before = rows(store)
-    result = study("pull", path, *(more or PULL), "--json")
-    assert result.status == 1
-    assert result.out == ""
-    assert len(result.err.strip().splitlines()) == 1
-    assert match in result.err
-    assert rows(store) == before
-    return result
+from annotation.tables import Revision
+from tests.annotation.pulling import PULL, Study, WriteExport, only_read, rows, three
+from tests.conftest import feature, square
 
 
 def test_the_first_pull_adds_everything(study: Study, write_export: WriteExport) -> None:
@@ -135,18 +89,6 @@ def test_what_is_gone_is_removed_and_what_comes_back_is_added(
     assert [row["state"] for row in states] == ["added", "added", "added", "removed", "added"]
 
 
-def test_losing_more_than_half_is_refused_until_it_is_accepted(
-    study: Study, store: Store, write_export: WriteExport
-) -> None:
-    study("pull", write_export(three()), *PULL)
-    few = write_export(three()[:1])
-    refused(study, store, few, "2 of 3 objects of read 1 are gone")
-    refused(study, store, write_export([]), "--accept-removals")
-    few = write_export(three()[:1])
-    read = only_read(study("pull", few, *PULL, "--accept-removals", "--json"))
-    assert (read["removed"], read["unchanged"]) == (2, 1)
-
-
 def test_a_dry_run_says_what_would_happen_and_changes_nothing(
     study: Study, store: Store, write_export: WriteExport
 ) -> None:
@@ -176,13 +118,6 @@ def test_object_faults_reject_the_object_alone(study: Study, write_export: Write
     assert objects[6]["id"] in ids
 
 
-def test_strict_refuses_what_has_a_faulty_object(
-    study: Study, store: Store, write_export: WriteExport
-) -> None:
-    path = write_export([*three(), feature(None, "Benign")])
-    refused(study, store, path, "--strict refuses 1 of 4", *PULL, "--strict")
-
-
 def test_an_object_that_cannot_be_read_any_more_is_not_removed(
     study: Study, write_export: WriteExport
 ) -> None:
@@ -190,65 +125,6 @@ def test_an_object_that_cannot_be_read_any_more_is_not_removed(
     broken = {**three()[2], "geometry": None}
     read = only_read(study("pull", write_export([*three()[:2], broken]), *PULL, "--json"))
     assert (read["rejected"], read["removed"], read["unchanged"]) == (1, 0, 2)
-
-
-@pytest.mark.parametrize(
-    ("content", "match"),
-    [
-        (b'{"type": "FeatureCollection", "features": [{"type": "Fea', "S1.geojson"),
-        (b"", "S1.geojson"),
-        (b"not json", "S1.geojson"),
-        (b'{"pathClasses": []}', "GeoJSON"),
-        (b"[1, 2, 3]", "S1.geojson"),
-        (b"\x80\x81", "S1.geojson"),
-        (b'{"type": "FeatureCollection", "features": 3}', "S1.geojson"),
-        (b"[" * 100_000, "S1.geojson"),
-    ],
-    ids=["truncated", "empty", "no json", "classes", "numbers", "bytes", "features", "nested"],
-)
-def test_a_faulty_file_is_refused(
-    study: Study, store: Store, tmp_path: Path, content: bytes, match: str
-) -> None:
-    path = tmp_path / "S1.geojson"
-    path.write_bytes(content)
-    refused(study, store, path, match)
-
-
-def test_names_that_nobody_knows_are_refused(
-    study: Study, store: Store, write_export: WriteExport, tmp_path: Path
-) -> None:
-    path = write_export(three())
-    refused(study, store, path, "P9", "--annotator", "P9", "--protocol", "prostate")
-    refused(study, store, path, "(near: prostate)", "--annotator", "P1", "--protocol", "prostat")
-    refused(study, store, write_export(three(), slide="S7"), "no slide is named 'S7'")
-    refused(study, store, tmp_path / "none.geojson", "there is no")
-
-
-def test_most_objects_outside_means_the_wrong_slide(
-    study: Study, store: Store, write_export: WriteExport
-) -> None:
-    far = [feature(square(5000 + i, 5000), "Benign") for i in range(3)]
-    refused(study, store, write_export([*far, *three()[:2]]), "wrong slide?")
-    read = only_read(study("pull", write_export([*far, *three()]), *PULL, "--json"))
-    assert read["rejected"] == 3
-
-
-def test_every_object_rejected_is_refused(
-    study: Study, store: Store, write_export: WriteExport
-) -> None:
-    refused(study, store, write_export([feature(None, "Benign")]), "every object was rejected")
-
-
-def test_a_file_of_somebody_else_is_refused_until_it_is_accepted(
-    study: Study, store: Store, write_export: WriteExport
-) -> None:
-    path = write_export(three())
-    study("pull", path, *PULL)
-    other = ("--annotator", "P2", "--protocol", "prostate")
-    refused(study, store, path, "pulled already for annotator 'P1'", *other)
-    read = only_read(study("pull", path, *other, "--accept-copy", "--json"))
-    assert read["added"] == 3
-    assert read["copied"] == []  # the same UUIDs: objects handed out to be labelled
 
 
 def test_an_empty_export_is_a_read_and_no_copy_of_another(
@@ -349,86 +225,6 @@ def test_a_folder_of_exports_is_one_pull(study: Study, write_export: WriteExport
     assert [(r["slide"], r["added"]) for r in result.json["reads"]] == [("S1", 3), ("S2", 1)]
 
 
-def test_one_bad_file_of_a_folder_stops_the_whole_pull(
-    study: Study, store: Store, write_export: WriteExport
-) -> None:
-    study("slide", "add", "S2", "--width", 1000, "--height", 800, "--mpp", 0.5)
-    write_export(three(), slide="S1")
-    bad = write_export([], slide="S2")
-    bad.write_text("{")
-    refused(study, store, bad.parent, "S2.geojson")
-
-
-DECLARED = """
-name = "declared"
-version = "1"
-task = "regions"
-[[classes]]
-name = "Benign"
-"""
-
-
-def test_without_a_domain_object_a_declared_read_is_refused(
-    study: Study, store: Store, write_export: WriteExport, tmp_path: Path
-) -> None:
-    (tmp_path / "declared.toml").write_text(DECLARED)
-    study("protocol", "add", tmp_path / "declared.toml")
-    declared = ("--annotator", "P1", "--protocol", "declared")
-    refused(study, store, write_export(three()), "'Region*'", *declared)
-    refused(study, store, write_export([]), "'Region*'", *declared)
-    objects = [feature(square(0, 0, 250), "Region*"), *three()]
-    result = study("pull", write_export(objects), *declared)
-    assert "2 with a class the protocol doesn't know" in result.out
-    objects = [feature(square(0, 0, 250), "Region*"), feature(square(600, 10), "Benign")]
-    result = study("pull", write_export(objects, "P2"), "--annotator", "P2", *declared[2:])
-    assert "1 outside your region." in result.out
-
-
-GATED = (
-    DECLARED.replace('"declared"', '"gated"')
-    + '[domain]\nrule = "slide"\n'
-    + ('[require]\ncredentials = ["board"]\n')
-)
-
-
-def test_a_credential_out_of_force_keeps_the_read_and_excludes_it(
-    study: Study, write_export: WriteExport, tmp_path: Path
-) -> None:
-    (tmp_path / "gated.toml").write_text(GATED)
-    study("protocol", "add", tmp_path / "gated.toml")
-    term = ("--valid-from", "2025-01-01", "--valid-to", "2025-12-31")
-    study("annotator", "add", "P1", "--role", "pathologist", "--credential", "board:X:1", *term)
-    gated = ("--annotator", "P1", "--protocol", "gated", "--json")
-    read = only_read(study("pull", write_export(three()), *gated, "--read-date", "2026-03-02"))
-    assert read["added"] == 3
-    assert read["excluded"] == "credential 'board' not in force on 2026-03-02"
-    result = study("consensus", "run", "--protocol", "gated")
-    assert result.status == 1
-    assert "not in force" in result.err
-    assert "not in force" in study("status").out
-    read = only_read(study("pull", write_export(three()), *gated, "--read-date", "2025-06-01"))
-    assert read["excluded"] is None
-
-
-def test_a_required_signature_is_asked_for(
-    study: Study, store: Store, write_export: WriteExport, tmp_path: Path
-) -> None:
-    text = GATED.replace('credentials = ["board"]', "signature = true")
-    (tmp_path / "gated.toml").write_text(text)
-    study("protocol", "add", tmp_path / "gated.toml")
-    gated = ("--annotator", "P1", "--protocol", "gated")
-    refused(study, store, write_export(three()), "protocol sign gated --version 1", *gated)
-    assert study("protocol", "sign", "gated", "--version", "1", "--by", "L").status == 0
-    assert study("pull", write_export(three()), *gated).status == 0
-
-
-def test_an_unsigned_protocol_can_be_used_and_says_so(
-    study: Study, write_export: WriteExport
-) -> None:
-    result = study("pull", write_export(three()), *PULL)
-    assert "protocol prostate version 1 is not signed" in result.err
-
-
 def test_names_may_hold_any_character(
     study: Study, write_export: WriteExport, tmp_path: Path
 ) -> None:
@@ -456,34 +252,3 @@ def test_a_polygon_of_two_million_vertices_is_pulled(study: Study, tmp_path: Pat
         + ']]},"properties":{"classification":{"name":"Benign"}}}'
     )
     assert only_read(study("pull", path, *PULL, "--json"))["added"] == 1
-
-
-@pytest.mark.parametrize("delay_s", [0.3, 0.6, 0.9, 1.2, 1.5])
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_pull_that_is_stopped_leaves_all_or_nothing(
-    study: Study,
-    store: Store,
-    store_url: str,
-    write_export: WriteExport,
-    delay_s: float,
-    how: signal.Signals,
-) -> None:
-    count = 8000
-    objects = [feature(square(i % 800, i // 800, 20), "Benign") for i in range(count)]
-    path = write_export(objects)
-    code = "import sys; from annotation.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "pull", path, *PULL, "--store", store_url],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ,
-    )
-    time.sleep(delay_s)
-    process.send_signal(how)
-    process.wait(timeout=60)
-    stored = rows(store)
-    assert (stored["revisions"], stored["pulls"], stored["pull_reads"]) in (
-        (0, 0, 0),
-        (count, 1, 1),
-    )
-    assert study("audit", "verify").status == 0
