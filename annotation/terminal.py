@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from annotation.store import Store
 
-__all__ = ["Invocation", "Outcome", "command", "one_line", "plain", "table"]
+__all__ = ["Invocation", "Outcome", "command", "counted", "one_line", "plain", "table"]
 
 DEFAULT_STORE = "sqlite:///pathquorum.db"
 
@@ -136,6 +136,11 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return str(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: ``1 slide``, ``12 slides``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def plain(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from annotation.terminal import Invocation, Outcome, command
+from annotation.terminal import Invocation, Outcome, command, counted
 
 
 @click.group(short_help="Check and export the audit trail.")
@@ -27,9 +27,9 @@ def audit_verify(invocation: Invocation, against: str | None) -> Outcome:
     with invocation.store.reading() as session:
         found = verify(session, against=against)
     text = (
-        f"{found.events} events, unbroken. Head: {found.head}"
+        f"{counted(found.events, 'event')}, unbroken. Head: {found.head}"
         if found.ok
-        else f"Event {found.first_bad} is bad: {found.problem}. {found.events} events in all."
+        else f"Event {found.first_bad} is bad: {found.problem}. {counted(found.events, 'event')} in all."
     )
     if found.ok and against is None:
         text += (
@@ -70,7 +70,7 @@ def audit_export(invocation: Invocation, target: Path | None) -> Outcome:
 
     def show(console: object) -> None:
         if target is not None:
-            click.echo(f"Wrote {found.events} events to {target}.")
+            click.echo(f"Wrote {counted(found.events, 'event')} to {target}.")
         for row in events:
             click.echo(msgspec.json.encode(row, order="sorted"))
 

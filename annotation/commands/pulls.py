@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from annotation.commands.study import DATE, as_date
-from annotation.terminal import Invocation, Outcome, command, table
+from annotation.terminal import Invocation, Outcome, command, counted, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -197,7 +197,7 @@ def restore(invocation: Invocation, pull_number: int, target: Path) -> Outcome:
     return Outcome(
         {"revisions": rows, "files": [str(path) for path in files]},
         lambda console: console.print(
-            f"Wrote {len(rows)} objects to {', '.join(str(path) for path in files)}.",
+            f"Wrote {counted(len(rows), 'object')} to {', '.join(str(path) for path in files)}.",
             markup=False,
         ),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from annotation.errors import InputError
-from annotation.terminal import Invocation, Outcome, command, table
+from annotation.terminal import Invocation, Outcome, command, counted, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,10 +100,10 @@ def _outcome(document: dict[str, Any]) -> Outcome:
 def show_agreement(console: Console, document: dict[str, Any]) -> None:
     """Print an agreement document as tables."""
     area = document.get("domain_um2")
-    what = f"{document['items']} items" + (f", {area / 1e6:.3g} mm2" if area else "")
+    what = f"{counted(document['items'], 'item')}" + (f", {area / 1e6:.3g} mm2" if area else "")
     console.print(
-        f"Agreement of {len(document['raters'])} raters on {what}; {document['weights']} weights; "
-        f"{document['clusters']} clusters ({document['cluster_unit']}).",
+        f"Agreement of {counted(len(document['raters']), 'rater')} on {what}; {document['weights']} weights; "
+        f"{counted(document['clusters'], 'cluster')} ({document['cluster_unit']}).",
         markup=False,
     )
     if document["kappa_on"] == "placed by both":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from annotation.terminal import Invocation, Outcome, command
+from annotation.terminal import Invocation, Outcome, command, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,11 +56,11 @@ def push(invocation: Invocation, run: int, target: Path, revert: bool) -> Outcom
 
 def _show(console: Console, result: PushResult, target: Path, revert: bool) -> None:
     if revert:
-        text = f"Took back {result.reverted} objects in {len(result.targets)} files from {target}."
+        text = f"Took back {counted(result.reverted, 'object')} in {counted(len(result.targets), 'file')} from {target}."
     elif result.pushed or result.skipped:
         there = f"; {result.skipped} were there already" if result.skipped else ""
         text = (
-            f"Wrote {result.pushed} objects{there}. {len(result.targets)} files in {target}: drag "
+            f"Wrote {counted(result.pushed, 'object')}{there}. {counted(len(result.targets), 'file')} in {target}: drag "
             "each onto its image in QuPath."
         )
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from annotation.terminal import Invocation, Outcome, command, table
+from annotation.terminal import Invocation, Outcome, command, counted, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -162,7 +162,7 @@ def release_export(
             else ""
         )
         console.print(
-            f"Release {name}: {len(files)} files in {folder}{outlines}.",
+            f"Release {name}: {counted(len(files), 'file')} in {folder}{outlines}.",
             markup=False,
             soft_wrap=True,
         )
@@ -173,8 +173,8 @@ def release_export(
 def _show(console: Console, release: dict[str, Any]) -> None:
     console.print(
         f"Release {release['release']}: run {release['run']} ({release['method']}, "
-        f"{release['protocol']}), {release['items']} items on {release['slides']} slides, "
-        f"{release['decisions']} decisions.",
+        f"{release['protocol']}), {counted(release['items'], 'item')} on {counted(release['slides'], 'slide')}, "
+        f"{counted(release['decisions'], 'decision')}.",
         markup=False,
         soft_wrap=True,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from annotation.terminal import Invocation, Outcome, command
+from annotation.terminal import Invocation, Outcome, command, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,7 @@ def report(invocation: Invocation, number: int | None, target: Path) -> Outcome:
 def _show(console: Console, written: WrittenReport) -> None:
     console.print(
         f"Report of run {written.run}: {written.file} ({written.size_bytes / 1e6:.1f} MB, "
-        f"{written.pictures} pictures, sha256 {written.sha256[:12]}…).",
+        f"{counted(written.pictures, 'picture')}, sha256 {written.sha256[:12]}…).",
         markup=False,
         soft_wrap=True,
     )

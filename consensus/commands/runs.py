@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from annotation.terminal import Invocation, Outcome, command, table
+from annotation.terminal import Invocation, Outcome, command, counted, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -123,7 +123,9 @@ def consensus_table(
 
     def show(console: Console) -> None:
         still_open = sum(label is None for label in labels.values())
-        console.print(f"{len(labels)} items, {still_open} without a consensus ({method}).")
+        console.print(
+            f"{counted(len(labels), 'item')}, {still_open} without a consensus ({method})."
+        )
         rows: list[list[object]] = [
             [item, label or "open", max(posterior[item].values())]
             for item, label in list(labels.items())[:50]
@@ -156,8 +158,8 @@ def _show_run(console: Console, run: dict[str, Any]) -> None:
     unit = "mm2" if run["weight_unit"] == "um2" else "weight"
     scale = 1e6 if run["weight_unit"] == "um2" else 1.0
     console.print(
-        f"Consensus run {run['run']}: {run['method']} over {run['items']} items on "
-        f"{run['slides']} slides by {len(run['raters'])} raters ({run['protocol']}).",
+        f"Consensus run {run['run']}: {run['method']} over {counted(run['items'], 'item')} on "
+        f"{counted(run['slides'], 'slide')} by {counted(len(run['raters']), 'rater')} ({run['protocol']}).",
         markup=False,
     )
     rows: list[list[object]] = [
@@ -169,7 +171,7 @@ def _show_run(console: Console, run: dict[str, Any]) -> None:
     ]
     console.print(table(None, "class", "items", unit, rows=rows))
     console.print(
-        f"{run['disputes']} disputes, {run['decided']} of them decided "
+        f"{counted(run['disputes'], 'dispute')}, {run['decided']} of them decided "
         f"({run['inherited']} inherited from earlier runs)."
     )
     for read in run["excluded"]:

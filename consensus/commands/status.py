@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from annotation.terminal import Invocation, Outcome, command, table
+from annotation.terminal import Invocation, Outcome, command, counted, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,8 +26,8 @@ def status(invocation: Invocation) -> Outcome:
 
 def _show(console: Console, document: dict[str, Any]) -> None:
     console.print(
-        f"{document['store']}: {document['slides']} slides, {document['annotators']} people, "
-        f"{len(document['protocols'])} protocols.",
+        f"{document['store']}: {counted(document['slides'], 'slide')}, {document['annotators']} people, "
+        f"{counted(len(document['protocols']), 'protocol')}.",
         markup=False,
     )
     if document["unread_slides"]:
