@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from annotation.study import protocol_of
 from annotation.tables import Annotator, ProtocolVersion, Slide
+from annotation.units import um2_per_px2
 from consensus.counted_reads import counted_reads
 from consensus.decisions import CLASS, EXCLUDE, answers_in_force
 from consensus.regions import connected_components
@@ -149,7 +150,7 @@ class Consensus:
             .where(ConsensusItem.run_id == self.run.id, ConsensusItem.slide_id == slide.id)
             .order_by(ConsensusItem.id)
         )
-        um2 = slide.mpp * slide.mpp
+        um2 = um2_per_px2(slide.mpp)
         return [
             resolved for row in rows for resolved in self._resolve(row, queued.get(row.id, ()), um2)
         ]

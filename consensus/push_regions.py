@@ -19,6 +19,7 @@ from annotation.errors import InputError
 from annotation.push import SlideObjects
 from annotation.records import PathObject
 from annotation.tables import Slide
+from annotation.units import um2_per_px2
 from consensus.consensus_items import ADJUDICATED, Consensus, ResolvedItem
 from consensus.object_outlines import object_outlines
 
@@ -73,7 +74,7 @@ def _objects(
 def _regions(
     consensus: Consensus, slide: Slide, items: Sequence[ResolvedItem]
 ) -> Iterator[PathObject]:
-    um2 = slide.mpp * slide.mpp
+    um2 = um2_per_px2(slide.mpp)
     for label in consensus.classes:
         members = [item for item in items if item.label == label]
         pieces, member = shapely.get_parts(

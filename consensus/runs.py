@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import shapely
@@ -21,6 +21,7 @@ from annotation.audit import record
 from annotation.errors import InputError, UnknownNameError
 from annotation.store import SOFTWARE_VERSION, now
 from annotation.tables import ProtocolVersion, Pull
+from annotation.units import length_px, um2_per_px2
 from consensus.decisions import InheritedDecisions
 from consensus.fused import Fused
 from consensus.fusion import fuse
@@ -47,8 +48,6 @@ AGREED = "agreed"
 DISPUTED = "disputed"
 TOO_FEW = "too few raters"
 BELOW_AREA = "below the dispute's area"
-
-ItemState = Literal["agreed", "disputed", "too few raters", "below the dispute's area"]
 
 
 @dataclass(frozen=True)
@@ -171,11 +170,11 @@ def _entries(rated: StudyRatings, states: Sequence[str]) -> Iterable[_Entry]:
         mpp = item.slide.mpp
         parts = disputed_components(
             item.geometry,
-            min_area_px2=rule.min_area_um2 / mpp**2,
-            tolerance_px=rule.tolerance_um / mpp,
+            min_area_px2=rule.min_area_um2 / um2_per_px2(mpp),
+            tolerance_px=length_px(rule.tolerance_um, mpp),
         )
         for part in parts.kept:
-            yield _Entry(index, float(part.area * mpp**2), float(severity[index]), part)
+            yield _Entry(index, float(part.area) * um2_per_px2(mpp), float(severity[index]), part)
 
 
 def _without_entries(states: Sequence[str], entries: Sequence[_Entry]) -> list[str]:

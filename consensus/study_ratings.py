@@ -20,9 +20,10 @@ from annotation.protocol import Protocol
 from annotation.revisions import revisions_in_force
 from annotation.study import protocol_of
 from annotation.tables import Annotation, ProtocolVersion, Revision, Slide
+from annotation.units import length_px, um2_per_px2
 from consensus.counted_reads import CountedRead, ExcludedRead, counted_reads
 from consensus.errors import NoRatingsError
-from consensus.matching import ObjectLayer, match_objects
+from consensus.matching import Matches, ObjectLayer, match_objects
 from consensus.overlay import DomainRule, Faces, Layer, Overlap, overlay
 from consensus.ratings import NOT_RATED, Ratings
 from consensus.regions import pattern_regions
@@ -191,7 +192,7 @@ def _region_items(
         overlap=cast("Overlap", protocol.overlap),
         rule=cast("DomainRule", protocol.domain.rule),
     )
-    um2 = slide.mpp * slide.mpp
+    um2 = um2_per_px2(slide.mpp)
     n_patterns = len(faces.patterns)
     regions = pattern_regions(faces) if with_geometry else np.full(n_patterns, None)
     return _SlideItems(
@@ -229,7 +230,7 @@ def _object_items(
     matches = match_objects(
         layers,
         iou=protocol.matching.iou,
-        distance_px=protocol.matching.distance_um / slide.mpp,
+        distance_px=length_px(protocol.matching.distance_um, slide.mpp),
     )
     absent = len(protocol.classes)
     codes = np.full(matches.groups.shape, absent, dtype=np.int32)
@@ -256,12 +257,18 @@ def _object_items(
         codes=codes[kept],
         weight=np.ones(int(kept.sum())),
         geometries=[g for g, keep in zip(geometries, kept, strict=True) if keep],
-        notes=(
-            [f"{slide.name}: {int((~kept).sum())} objects outside every declared domain"]
-            if not kept.all()
-            else []
-        ),
+        notes=list(_object_notes(slide, matches, int((~kept).sum()))),
     )
+
+
+def _object_notes(slide: Slide, matches: Matches, n_outside: int) -> Iterator[str]:
+    if n_outside:
+        yield f"{slide.name}: {n_outside} objects outside every declared domain are not rated"
+    if matches.n_heuristic:
+        yield (
+            f"{slide.name}: {matches.n_heuristic} crowds of objects were too large to be matched "
+            f"exactly; the grouping is at most {matches.gap:.2%} short of the best one"
+        )
 
 
 def _label_items(

@@ -199,3 +199,64 @@ def test_the_majority_of_the_votes_is_midogs_published_category(
     for label in labels.values():
         counts[label] += 1
     assert counts["mitotic figure"] == 11_937
+
+
+def test_a_grouping_that_may_fall_short_says_by_how_much(eiph: Eiph) -> None:
+    assert any("short of the best one" in note for note in eiph.rated("EIPH").notes)
+
+
+@pytest.mark.parametrize(
+    ("weights", "per_class"),
+    [
+        ("nominal", [0.5631, 0.1598, 0.3737, 0.1803, 0.6268]),
+        ("linear", [0.6765, 0.2314, 0.5121, 0.4281, 0.7446]),
+        ("quadratic", [0.7502, 0.3514, 0.6250, 0.5972, 0.7996]),
+    ],
+)
+def test_the_seven_pathologists_kappas_come_out_of_a_csv_file(
+    shared_data: Path,
+    tmp_path: Path,
+    pathquorum: Callable[..., CommandResult],
+    weights: str,
+    per_class: list[float],
+) -> None:
+    """Holmquist's 118 slides through `agreement --table`, where no store is."""
+    table = tmp_path / "carcinoma.csv"
+    with (shared_data / "raters/carcinoma_landis.csv").open(newline="") as lines:
+        slides = list(csv.DictReader(lines))
+    with table.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["item", "rater", "label"])
+        for number, slide in enumerate(slides):
+            writer.writerows([number, rater, grade] for rater, grade in slide.items())
+    missing = f"sqlite:///{tmp_path / 'none.db'}"
+    result = pathquorum(
+        "agreement", "--table", table, "--weights", weights, "--json", "--store", missing
+    )
+    assert result.status == 0, result.err
+    document = result.json
+    assert document["classes"] == ["1", "2", "3", "4", "5"]
+    found = [document["per_class"][name]["kappa"]["value"] for name in document["classes"]]
+    assert found == pytest.approx(per_class, abs=5e-5)
+    if weights == "nominal":
+        assert document["coefficients"]["fleiss"]["value"] == pytest.approx(0.3543, abs=5e-5)
+    assert document["coefficients"]["fleiss"]["ci_status"] == "ok"
+
+
+def test_text_labels_have_no_order_of_their_own(
+    tmp_path: Path, pathquorum: Callable[..., CommandResult]
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(
+        "item,rater,label\n"
+        + "".join(
+            f"{i},{r},{'low' if (i + k) % 3 else 'high'}\n"
+            for i in range(9)
+            for k, r in enumerate("AB")
+        )
+    )
+    refused = pathquorum("agreement", "--table", table, "--weights", "linear", "--json")
+    assert refused.status == 1
+    assert "--classes" in refused.err
+    ordered = ("agreement", "--table", table, "--weights", "linear", "--classes", "low,high")
+    assert pathquorum(*ordered, "--json").json["classes"] == ["low", "high"]
