@@ -138,7 +138,7 @@ def remarks(read: PulledRead) -> list[str]:
     lines = [", ".join(parts) + "."] if parts else ["nothing to mend."]
     lines += [
         f"class {name!r} ({entry['objects']}) is unknown"
-        + (f"; did you mean {entry['nearest']!r}?" if entry["nearest"] else ".")
+        + (f"; the nearest known one is {entry['nearest']!r}." if entry["nearest"] else ".")
         for name, entry in sorted(changes.unmapped_classes.items())
     ]
     lines += [f"object {r.id} was left out: {r.reason}." for r in changes.rejections[:10]]
