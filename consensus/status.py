@@ -12,7 +12,7 @@ from annotation.errors import PathquorumError
 from annotation.study import protocol_of
 from annotation.tables import Annotator, ProtocolVersion, PullRead, Read, Slide
 from consensus.agreement import agreement
-from consensus.counted_reads import counted_reads
+from consensus.counted_reads import counted_reads, pulled_reads
 from consensus.decisions import answers_in_force
 from consensus.study_ratings import StudyRatings, rate
 from consensus.tables import ConsensusRun, Dispute
@@ -54,19 +54,10 @@ def _protocol_status(session: Session, row: ProtocolVersion) -> dict[str, Any]:
 
 
 def _reads(session: Session, row: ProtocolVersion) -> list[dict[str, Any]]:
-    last = select(func.max(PullRead.id)).group_by(PullRead.read_id)
-    found = session.execute(
-        select(Read, Slide.name, Annotator.handle, PullRead)
-        .join(Slide, Read.slide_id == Slide.id)
-        .join(Annotator, Read.annotator_id == Annotator.id)
-        .join(PullRead, PullRead.read_id == Read.id)
-        .where(Read.protocol_id == row.id, PullRead.id.in_(last))
-        .order_by(Slide.name, Annotator.handle, Read.replicate)
-    )
     return [
         {
             "read": read.id,
-            "slide": slide,
+            "slide": slide.name,
             "annotator": handle,
             "replicate": read.replicate,
             "based_on": read.based_on_id,
@@ -80,7 +71,7 @@ def _reads(session: Session, row: ProtocolVersion) -> list[dict[str, Any]]:
             "copied": pulled.copied,
             "excluded": pulled.excluded,
         }
-        for read, slide, handle, pulled in found
+        for read, slide, handle, pulled in pulled_reads(session, row.id)
     ]
 
 

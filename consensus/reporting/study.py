@@ -20,6 +20,7 @@ from annotation.tables import (
     Site,
     Slide,
 )
+from consensus.counted_reads import pulled_reads
 from consensus.reporting.numbers import count_text
 from consensus.study_ratings import StudyRatings
 from consensus.tables import ConsensusRun
@@ -118,21 +119,10 @@ def _reads(
     session: Session, run: ConsensusRun, rated: StudyRatings, as_of_pull: int | None
 ) -> list[ReadRow]:
     reasons = {read.read: read.reason for read in rated.excluded}
-    last = select(func.max(PullRead.id)).group_by(PullRead.read_id)
-    if as_of_pull is not None:
-        last = last.where(PullRead.pull_id <= as_of_pull)
-    found = session.execute(
-        select(Read, Slide.name, Annotator.handle, PullRead)
-        .join(Slide, Read.slide_id == Slide.id)
-        .join(Annotator, Read.annotator_id == Annotator.id)
-        .join(PullRead, PullRead.read_id == Read.id)
-        .where(Read.protocol_id == run.protocol_id, PullRead.id.in_(last))
-        .order_by(Slide.name, Annotator.handle, Read.replicate)
-    )
     return [
         ReadRow(
             read=read.id,
-            slide=slide,
+            slide=slide.name,
             handle=handle,
             replicate=read.replicate,
             read_date=pulled.read_date,
@@ -141,7 +131,7 @@ def _reads(
             remarks=_remarks(read, pulled.counts, pulled.copied),
             excluded=reasons.get(read.id),
         )
-        for read, slide, handle, pulled in found
+        for read, slide, handle, pulled in pulled_reads(session, run.protocol_id, as_of_pull)
     ]
 
 

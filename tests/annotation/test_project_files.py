@@ -328,7 +328,7 @@ def test_without_qupath_one_line_says_how_to_get_it(
     build_project: BuildProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PAQUO_QUPATH_DIR", str(tmp_path / "nowhere"))
-    missing_qupath(build_project)
+    assert "\n" not in missing_qupath(build_project)
 
 
 def test_without_paquo_one_line_says_how_to_get_it(

@@ -267,6 +267,24 @@ def test_a_replicate_and_a_corrected_read_are_no_raters(study: Study, reads: Rea
     assert reasons["P2"] == "corrected by read 4, which is based on it"
 
 
+def test_a_correction_that_does_not_count_leaves_the_corrected_read_in_force(
+    study: Study, reads: Reads, tmp_path: Path
+) -> None:
+    text = PROTOCOL.replace('name = "prostate"', 'name = "gated"', 1)
+    (tmp_path / "gated.toml").write_text(text + '\n[require]\ncredentials = ["board"]\n')
+    study("protocol", "add", tmp_path / "gated.toml")
+    for handle in ("P1", "P2"):
+        study("annotator", "add", handle, "--role", "pathologist", "--credential", "board:X:1")
+    document = {"type": "FeatureCollection", "features": [benign()]}
+    (tmp_path / "S1.geojson").write_text(json.dumps(document))
+    for handle, more in (("P1", ()), ("P2", ()), ("P3", ("--based-on", "2"))):
+        arguments = ("--annotator", handle, "--protocol", "gated", "--accept-copy", *more)
+        assert study("pull", tmp_path / "S1.geojson", *arguments).status == 0
+    found = study("agreement", "--protocol", "gated", "--json").json
+    assert found["raters"] == ["P1", "P2"]
+    assert [read["annotator"] for read in found["excluded"]] == ["P3"]
+
+
 def test_slides_are_rated_by_their_label(
     study: Study, tmp_path: Path, write_export: Callable[..., Path]
 ) -> None:
