@@ -14,49 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 from shapely import Geometry
 
 from annotation.errors import InputError
-from consensus.faces.noding import GRID_PX
-from consensus.faces.seams import dissolve_windows
-from consensus.overlay import Faces
-from consensus.processors import processors
+from consensus.faces.outlines import GRID_PX
 
 __all__ = [
     "Components",
     "connected_components",
     "disputed_components",
     "dissolve_by_label",
-    "pattern_regions",
     "same_region",
 ]
 
 POLYGON, MULTIPOLYGON = 3, 6  # shapely.get_type_id
-
-
-def pattern_regions(
-    faces: Faces, wanted: NDArray[np.bool_] | None = None, *, threads: int | None = None
-) -> NDArray[np.object_]:
-    """One polygon or multipolygon per label pattern; the lines between windows leave no trace.
-
-    Parameters
-    ----------
-    faces
-        An overlay.
-    wanted : shape (n_patterns,), optional
-        Patterns to join; the others come out as empty polygons. The pattern that is background
-        to everybody is often the largest by far and of no interest.
-    threads
-        Patterns that are joined at a time; None takes the processors that there are.
-
-    Returns
-    -------
-    shape (n_patterns,)
-        In the order of ``faces.patterns``. Neighbouring regions share their borders vertex by
-        vertex.
-    """
-    if wanted is None:
-        wanted = np.ones(len(faces.patterns), dtype=bool)
-    return dissolve_windows(
-        faces.geometries, faces.pattern_of_face, faces.grid, wanted, threads or processors()
-    )
 
 
 def dissolve_by_label(geometries: ArrayLike, labels: Sequence[int]) -> dict[int, Geometry]:

@@ -26,7 +26,6 @@ from consensus.errors import NoRatingsError
 from consensus.matching import Matches, ObjectLayer, match_objects
 from consensus.overlay import DomainRule, Faces, Layer, Overlap, overlay
 from consensus.ratings import NOT_RATED, Ratings
-from consensus.regions import pattern_regions
 
 __all__ = ["RatedItem", "StudyRatings", "rate"]
 
@@ -194,7 +193,7 @@ def _region_items(
     )
     um2 = um2_per_px2(slide.mpp)
     n_patterns = len(faces.patterns)
-    regions = pattern_regions(faces) if with_geometry else np.full(n_patterns, None)
+    regions = faces.regions() if with_geometry else np.full(n_patterns, None)
     return _SlideItems(
         raters=[d.rater for d in drawn],
         codes=faces.patterns,

@@ -116,7 +116,8 @@ class LabelStack:
         drawn = owner < n_raters
         rank = np.full((n_faces, n_raters), NO_CLASS, dtype=np.int64)
         place = (face[drawn], owner[drawn])
-        np.minimum.at(rank, place, self.rank[source[drawn]])
+        flat = place[0] * n_raters + place[1]
+        np.minimum.at(rank.reshape(-1), flat, self.rank[source[drawn]])
 
         rated = np.broadcast_to(~self.bounded, (n_faces, n_raters)).copy()
         domain = (owner >= n_raters) & (owner < 2 * n_raters)

@@ -1,190 +1,357 @@
-"""Polygons of many hands on one slide, cut into the faces of their arrangement.
+"""Noding: vertices wherever outlines meet, so that they share nothing but vertices.
 
-The slide is cut into windows, so that the work grows linearly with the vertices and fits in
-memory, and so that windows can be worked on side by side (GEOS releases the interpreter's lock).
-Inside a window the outlines are noded on a grid of ``GRID_PX``: snap rounding keeps the result
-free of crossings whatever the input looks like, outlines that differ by less than the grid
-become one, and the grid is a thousand times finer than what 32-bit coordinates resolve at 10^5
-pixels, so that areas stay those of the input to about ten digits.
+Snap rounding (Hobby 1999; Guibas & Marimont 1998): crossings are rounded to the grid, and every
+edge that passes through the square of one step around a vertex or a crossing gets a vertex there.
+What results is free of crossings whatever the input looks like, and outlines that differ by less
+than a step become one. All decisions are made in whole numbers.
 
-Frame: level-0 pixels, origin top left.
+Edges are cut into stripes of rows. In a row they are sorted by x, so that the edges whose boxes
+overlap one's own follow it; a stripe costs what its edges and their neighbours cost, and stripes
+are worked on side by side (numpy releases the interpreter's lock).
+
+Shapes: V vertices and edges, M edges of a stripe, P pairs of edges.
+
+References
+----------
+Hobby (1999), doi:10.1016/S0925-7721(99)00021-8. Guibas & Marimont (1998),
+doi:10.1142/S0218195998000096.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
-__all__ = ["GRID_PX", "WindowGrid", "window_faces", "windows_of_column"]
+from consensus.faces.outlines import Outlines
 
-GRID_PX = 2.0**-20
-"""Distance between the points that a vertex of the arrangement can take."""
+__all__ = ["STRIPE_EDGES", "node_outlines"]
 
-WINDOW_VERTICES = 3000
-"""Vertices that a window should hold on average; noding takes more than linear time."""
+STRIPE_EDGES = 1 << 15
+"""Edges of a stripe: few enough to stay in the processor's cache."""
 
-LEAST_WINDOW_PX, MOST_WINDOW_PX = 512, 4096
-"""Sides between which the number of vertices chooses."""
+PAIRS = 1 << 21
+"""Pairs that are looked at together."""
 
-POLYGON = 3  # shapely.get_type_id
+COARSE_BITS = 10
+"""In the sorting key x counts in steps of 2^10: then row, x and edge fit into 63 bits."""
+
+EDGE_BITS, X_BITS, ROW_BITS = 21, 28, 14
+
+Ints = NDArray[np.int64]
+
+
+def node_outlines(
+    outlines: Outlines, *, threads: int, stripe_edges: int = STRIPE_EDGES
+) -> Outlines:
+    """Give outlines a vertex wherever they meet, and mark it as a node.
+
+    Parameters
+    ----------
+    threads
+        Stripes that are worked on at a time.
+    stripe_edges
+        About how many edges a stripe has. Neither changes what comes out.
+    """
+    if len(outlines.x) == 0:
+        return outlines
+    following = outlines.following
+    rows = _Rows.of(outlines, following, stripe_edges)
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(lambda part: _meetings(outlines, following, part), rows.stripes()))
+    found.append(_turns(outlines, following))
+    for meetings in found:
+        outlines.node[meetings.vertex] = True
+    edge, x, y = (
+        np.concatenate([getattr(m, name) for m in found]) for name in ("edge", "x", "y")
+    )
+    # Along the edge, and each place once.
+    after = following[edge]
+    dx, dy = outlines.x[after] - outlines.x[edge], outlines.y[after] - outlines.y[edge]
+    along = dx * (x - outlines.x[edge]) + dy * (y - outlines.y[edge])
+    order = np.lexsort((y, x, along, edge))
+    edge, x, y = edge[order], x[order], y[order]
+    new = np.ones(len(edge), dtype=bool)
+    new[1:] = (np.diff(edge) != 0) | (np.diff(x) != 0) | (np.diff(y) != 0)
+    return outlines.with_vertices(edge[new], x[new], y[new], node=True)
 
 
 @dataclass(frozen=True)
-class WindowGrid:
-    """The lines that cut a slide into windows, the slide's own edges among them.
+class _Meetings:
+    """Where edges meet: places (x, y) on an ``edge`` that need a vertex, and vertices that are one."""
 
-    ``x_px`` and ``y_px`` are rising positions on the grid of ``GRID_PX``.
-    """
-
-    x_px: NDArray[np.float64]
-    y_px: NDArray[np.float64]
+    edge: Ints
+    x: Ints
+    y: Ints
+    vertex: Ints
 
     @classmethod
-    def over(cls, bounds_px: tuple[float, float, float, float], window_px: float) -> WindowGrid:
-        """Lines ``window_px`` apart over (x_min, y_min, x_max, y_max)."""
-        x_min, y_min, x_max, y_max = (round(v / GRID_PX) * GRID_PX for v in bounds_px)
-        return cls(_lines(x_min, x_max, window_px), _lines(y_min, y_max, window_px))
-
-    @staticmethod
-    def side_px(bounds_px: tuple[float, float, float, float], n_vertices: int) -> float:
-        """Side of a window that suits so many vertices on a slide, a power of two."""
-        area_px2 = (bounds_px[2] - bounds_px[0]) * (bounds_px[3] - bounds_px[1])
-        fitting = math.sqrt(area_px2 * WINDOW_VERTICES / max(1, n_vertices))
-        return float(np.clip(2 ** round(math.log2(fitting)), LEAST_WINDOW_PX, MOST_WINDOW_PX))
-
-    @property
-    def n_columns(self) -> int:
-        """How many columns of windows there are."""
-        return len(self.x_px) - 1
-
-    @property
-    def n_rows(self) -> int:
-        """How many rows of windows there are."""
-        return len(self.y_px) - 1
+    def joined(cls, parts: list[_Meetings]) -> _Meetings:
+        """All of them in one."""
+        names = ("edge", "x", "y", "vertex")
+        none = [np.empty(0, dtype=np.int64)]
+        return cls(*(np.concatenate(none + [getattr(p, name) for p in parts]) for name in names))
 
 
-def _lines(low: float, high: float, step: float) -> NDArray[np.float64]:
-    n_steps = max(1, math.ceil((high - low) / step))
-    inner = low + np.round(np.arange(1, n_steps) * (step / GRID_PX)) * GRID_PX
-    return np.concatenate([[low], inner[inner < high], [high]])
+@dataclass(frozen=True)
+class _Stripe:
+    """Edges that reach into the rows from ``first`` to below ``stop``, and those rows' place."""
+
+    edge: Ints
+    first: int
+    stop: int
+    x_low: int
+    y_low: int
+    height: int
 
 
-def windows_of_column(
-    polygons: NDArray[np.object_], grid: WindowGrid, column: int
-) -> Iterator[tuple[tuple[float, float, float, float], NDArray[np.object_], NDArray[np.int64]]]:
-    """Walk down one column of windows with what lies in each of them.
+@dataclass(frozen=True)
+class _Rows:
+    """Rows over the slide, and the edges of each stripe of them."""
 
-    Parameters
-    ----------
-    polygons
-        Valid single polygons of the whole slide.
-    grid, column
-        The windows, and which column of them.
+    order: Ints
+    bounds: Ints
+    lines: Ints
+    x_low: int
+    y_low: int
+    height: int
 
-    Yields
-    ------
-    bounds_px, pieces, source
-        The window; the polygons' parts in it, as single polygons; the index of each in
-        ``polygons``. A polygon that only touches the window has no piece.
+    @classmethod
+    def of(cls, outlines: Outlines, following: Ints, stripe_edges: int) -> _Rows:
+        """Choose rows about as high as edges are long, and stripes of about as many edges."""
+        y, y_after = outlines.y, outlines.y[following]
+        low, high = np.minimum(y, y_after), np.maximum(y, y_after)
+        x_low, y_low = int(outlines.x.min()) - 1, int(low.min()) - 1
+        length = float(np.mean(high - low)) + float(np.mean(np.abs(outlines.x[following] - outlines.x)))
+        span = int(high.max()) + 2 - y_low
+        height = max(int(length), span >> (ROW_BITS + 4), 4)
+        first, last = (low - 1 - y_low) // height, (high + 1 - y_low) // height
+        n_rows = span // height + 1
+        n_stripes = max(1, round(len(y) / stripe_edges), -(-n_rows >> ROW_BITS))
+        # Lines between stripes, where so many edges have begun.
+        begun = np.cumsum(np.bincount(first, minlength=n_rows))
+        inner = np.searchsorted(begun, len(y) * np.arange(1, n_stripes) / n_stripes) + 1
+        wide = np.arange(0, n_rows, (1 << ROW_BITS) - 1)
+        lines = np.unique(np.concatenate([[0], inner, wide[1:], [n_rows]]))
+        lines = lines[lines <= n_rows]
+        stripe_of_row = np.repeat(np.arange(len(lines) - 1), np.diff(lines)).astype(np.int32)
+        from_stripe, to_stripe = stripe_of_row[first], stripe_of_row[last]
+        n_more = to_stripe - from_stripe
+        over = np.flatnonzero(n_more)
+        again = np.repeat(over, n_more[over])
+        step = np.arange(1, len(again) + 1) - np.repeat(
+            np.cumsum(n_more[over]) - n_more[over], n_more[over]
+        )
+        stripe = np.concatenate([from_stripe, from_stripe[again] + step])
+        narrow = stripe.astype(np.uint16) if len(lines) < 1 << 16 else stripe  # sorts by radix
+        by_stripe = np.argsort(narrow, kind="stable")
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(stripe, minlength=len(lines) - 1))])
+        order = by_stripe.copy()
+        copies = by_stripe >= len(y)
+        order[copies] = again[by_stripe[copies] - len(y)]
+        return cls(order, bounds, lines, x_low, y_low, height)
+
+    def stripes(self) -> Iterator[_Stripe]:
+        """One after the other."""
+        for number in range(len(self.lines) - 1):
+            edge = self.order[self.bounds[number] : self.bounds[number + 1]]
+            first, stop = int(self.lines[number]), int(self.lines[number + 1])
+            yield _Stripe(edge, first, stop, self.x_low, self.y_low, self.height)
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """The edges of a stripe, each (M,): their vertices, the ends a and b, and the box they span."""
+
+    number: Ints
+    after: Ints
+    xa: Ints
+    ya: Ints
+    xb: Ints
+    yb: Ints
+    x_min: Ints
+    x_max: Ints
+    y_min: Ints
+    y_max: Ints
+    dx: Ints
+    dy: Ints
+
+    @classmethod
+    def of(cls, outlines: Outlines, number: Ints, after: Ints) -> _Edges:
+        """The edges from vertices ``number`` to ``after``."""
+        xa, ya, xb, yb = outlines.x[number], outlines.y[number], outlines.x[after], outlines.y[after]
+        x_box, y_box = (np.minimum(xa, xb), np.maximum(xa, xb)), (np.minimum(ya, yb), np.maximum(ya, yb))
+        return cls(number, after, xa, ya, xb, yb, *x_box, *y_box, xb - xa, yb - ya)
+
+
+def _meetings(outlines: Outlines, following: Ints, stripe: _Stripe) -> _Meetings:
+    """Where the edges of a stripe meet."""
+    edges = _Edges.of(outlines, stripe.edge, following[stripe.edge])
+    parts, pairs, crossings = [], [], []
+    for one, other in _near_pairs(edges, stripe):
+        sides = _Sides.of(edges, one, other)
+        parts.append(sides.touching())
+        crossings.append(sides.crossing())
+        pairs.append((one, other))
+    if not pairs:
+        return _Meetings.joined([])
+    one, other = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
+    s, t, x, y = (np.concatenate(values) for values in zip(*crossings, strict=True))
+    # A crossing belongs to the stripe that it lies in; all that come near it do so there.
+    row = (y - stripe.y_low) // stripe.height
+    here = (row >= stripe.first) & (row < stripe.stop)
+    s, t, x, y = s[here], t[here], x[here], y[here]
+    parts += [_at(edges, s, x, y), _at(edges, t, x, y), _third(edges, one, other, s, t, x, y)]
+    return _Meetings.joined(parts)
+
+
+def _near_pairs(edges: _Edges, stripe: _Stripe) -> Iterator[tuple[Ints, Ints]]:
+    """Pairs of edges (P,) whose boxes come within a step, but for neighbours on a ring."""
+    low = np.maximum((edges.y_min - 1 - stripe.y_low) // stripe.height, stripe.first)
+    high = np.minimum((edges.y_max + 1 - stripe.y_low) // stripe.height, stripe.stop - 1)
+    n_rows = high - low + 1
+    entry = np.repeat(np.arange(len(low)), n_rows)
+    row = low[entry] + np.arange(len(entry)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
+    place = ((row - stripe.first) << X_BITS) + ((edges.x_min[entry] - 1 - stripe.x_low) >> COARSE_BITS)
+    key = np.sort((place << EDGE_BITS) + entry)
+    entry = key & ((1 << EDGE_BITS) - 1)
+    row = (key >> (EDGE_BITS + X_BITS)) + stripe.first
+    reach = (edges.x_max[entry] + 1 - stripe.x_low) >> COARSE_BITS
+    last = (((row - stripe.first) << X_BITS) + reach + 1) << EDGE_BITS
+    n_after = np.searchsorted(key, last) - np.arange(1, len(key) + 1)
+    y_min, y_max, first_row = edges.y_min[entry] - 1, edges.y_max[entry], low[entry]
+    number, after = edges.number[entry], edges.after[entry]
+    cuts = np.searchsorted(np.cumsum(n_after), np.arange(0, n_after.sum(), PAIRS), side="right")
+    for start, stop in zip(cuts, np.append(cuts[1:], len(key)), strict=True):
+        n = n_after[start:stop]
+        one = np.repeat(np.arange(start, stop), n)
+        other = one + np.arange(1, len(one) + 1) - np.repeat(np.cumsum(n) - n, n)
+        near = (y_min[other] <= y_max[one]) & (y_min[one] <= y_max[other])
+        one, other = one[near], other[near]
+        # In the first row that both reach into; neighbours on a ring are another matter.
+        once = row[one] == np.maximum(first_row[one], first_row[other])
+        once &= (number[one] != after[other]) & (after[one] != number[other])
+        yield entry[one[once]], entry[other[once]]
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """On which side of each other's line the ends of two edges lie, for pairs of edges (P,).
+
+    Each is twice the area of a triangle in steps, exact: the ends a and b of ``other`` beside the
+    line of ``one``, and those of ``one`` beside that of ``other``.
     """
-    # A strip first, then its windows: an outline over k windows is then cut about 2 sqrt(k)
-    # times instead of k times. shapely.clip_by_rect is faster and wrong now and then where a
-    # corner of the window lies on an outline, so it isn't used.
-    x_low, x_high = float(grid.x_px[column]), float(grid.x_px[column + 1])
-    y_low, y_high = float(grid.y_px[0]), float(grid.y_px[-1])
-    strip, of_strip = _cut(polygons, (x_low, y_low, x_high, y_high))
-    for row in range(grid.n_rows):
-        window = (x_low, float(grid.y_px[row]), x_high, float(grid.y_px[row + 1]))
-        pieces, of_window = _cut(strip, window)
-        yield window, pieces, of_strip[of_window]
 
+    edges: _Edges
+    one: Ints
+    other: Ints
+    other_a: Ints
+    other_b: Ints
+    one_a: Ints
+    one_b: Ints
 
-def _cut(
-    polygons: NDArray[np.object_], box_px: tuple[float, float, float, float]
-) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Parts of polygons in a box, and the polygon that each is of."""
-    x_low, y_low, x_high, y_high = box_px
-    x_min, y_min, x_max, y_max = shapely.bounds(polygons).T
-    near = np.flatnonzero((x_min < x_high) & (x_max > x_low) & (y_min < y_high) & (y_max > y_low))
-    pieces = polygons[near]
-    over = np.flatnonzero(
-        (x_min[near] < x_low)
-        | (x_max[near] > x_high)
-        | (y_min[near] < y_low)
-        | (y_max[near] > y_high)
-    )
-    if over.size == 0:
-        return pieces, near
-    pieces[over] = shapely.intersection(pieces[over], shapely.box(*box_px))
-    parts, of = shapely.get_parts(pieces, return_index=True)
-    solid = (shapely.get_type_id(parts) == POLYGON) & ~shapely.is_empty(parts)
-    return parts[solid], near[of[solid]]
+    @classmethod
+    def of(cls, edges: _Edges, one: Ints, other: Ints) -> _Sides:
+        """Six products per pair."""
+        px, py = edges.xa[other] - edges.xa[one], edges.ya[other] - edges.ya[one]
+        dx, dy, qx, qy = edges.dx[one], edges.dy[one], edges.dx[other], edges.dy[other]
+        turn = dx * qy - dy * qx
+        other_a, one_a = dx * py - dy * px, qy * px - qx * py
+        return cls(edges, one, other, other_a, other_a + turn, one_a, one_a - turn)
 
+    def crossing(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """Pairs that cross between their ends, and where, to the nearest point of the grid."""
+        cross = ((self.other_a < 0) != (self.other_b < 0)) & ((self.one_a < 0) != (self.one_b < 0))
+        cross &= (self.other_a != 0) & (self.other_b != 0) & (self.one_a != 0) & (self.one_b != 0)
+        at = np.flatnonzero(cross)
+        one, start_side = self.one[at], self.one_a[at]
+        share = start_side / (start_side - self.one_b[at])
+        x = self.edges.xa[one] + np.rint(self.edges.dx[one] * share).astype(np.int64)
+        y = self.edges.ya[one] + np.rint(self.edges.dy[one] * share).astype(np.int64)
+        return one, self.other[at], x, y
 
-def window_faces(
-    pieces: NDArray[np.object_], bounds_px: tuple[float, float, float, float]
-) -> tuple[NDArray[np.object_], NDArray[np.int64], NDArray[np.int64]]:
-    """Atomic faces of the polygons in one window.
-
-    The faces tile the window: no two overlap, and no outline runs through one.
-
-    Parameters
-    ----------
-    pieces : shape (n_pieces,)
-        Polygons inside the window.
-    bounds_px
-        The window.
-
-    Returns
-    -------
-    faces : shape (n_faces,)
-        Polygons.
-    piece, face : shape (n_pairs,)
-        Which piece covers which face.
-    """
-    frame = shapely.box(*bounds_px)
-    if len(pieces) == 0:
+    def touching(self) -> _Meetings:
+        """Ends that lie on the other edge, or on its end."""
+        edges, parts = self.edges, []
         none = np.empty(0, dtype=np.int64)
-        return np.array([frame], dtype=object), none, none
-    outlines = shapely.boundary(np.append(pieces, frame))
-    noded = shapely.unary_union(outlines, grid_size=GRID_PX)
-    faces = shapely.get_parts(shapely.polygonize([noded]))
-    # Points in the tree and polygons as queries, so that each polygon is indexed once for all
-    # the points near it; the other way round costs faces times vertices.
-    points = shapely.point_on_surface(faces)
-    piece, face = shapely.STRtree(points).query(pieces, predicate="intersects")
-    return _without_threads(faces, piece, face)
+        for edge, end, side_of_a, side_of_b in (
+            (self.one, self.other, self.other_a, self.other_b),
+            (self.other, self.one, self.one_a, self.one_b),
+        ):
+            # Half a step off an edge is half of its reach, in twice the area of the triangle.
+            reach = (np.abs(edges.dx) + np.abs(edges.dy))[edge]
+            for side, x, y, vertex in (
+                (side_of_a, edges.xa, edges.ya, edges.number),
+                (side_of_b, edges.xb, edges.yb, edges.after),
+            ):
+                on = np.flatnonzero(2 * np.abs(side) <= reach)
+                on = on[_boxed(edges, edge[on], x[end[on]], y[end[on]])]
+                parts.append(_at(edges, edge[on], x[end[on]], y[end[on]]))
+                parts.append(_Meetings(none, none, none, vertex[end[on]]))
+        return _Meetings.joined(parts)
 
 
-def _without_threads(
-    faces: NDArray[np.object_], piece: NDArray[np.int64], face: NDArray[np.int64]
-) -> tuple[NDArray[np.object_], NDArray[np.int64], NDArray[np.int64]]:
-    """Let faces no wider than the grid belong to what their longest neighbour belongs to.
+def _boxed(edges: _Edges, edge: Ints, x: Ints, y: Ints) -> NDArray[np.bool_]:
+    """Whether points lie in the box that an edge spans."""
+    inside = (x >= edges.x_min[edge]) & (x <= edges.x_max[edge])
+    return inside & (y >= edges.y_min[edge]) & (y <= edges.y_max[edge])
 
-    Rounding to the grid can open such a face between two outlines, with a pattern of labels that
-    nobody drew.
-    """
-    width_px = 2 * shapely.area(faces) / shapely.length(faces)
-    thread = width_px < 2 * GRID_PX
-    if not thread.any() or thread.all():
-        return faces, piece, face
-    tree = shapely.STRtree(faces)
-    keep = ~thread[face]
-    pieces_added: list[NDArray[np.int64]] = [piece[keep]]
-    faces_added: list[NDArray[np.int64]] = [face[keep]]
-    for index in np.flatnonzero(thread):
-        near = tree.query(faces[index], predicate="intersects")
-        near = near[~thread[near]]
-        if near.size == 0:
-            own = piece[face == index]
-        else:
-            shared_px = shapely.length(shapely.intersection(faces[index], faces[near]))
-            own = piece[face == near[np.argmax(shared_px)]]
-        pieces_added.append(own)
-        faces_added.append(np.full(len(own), index, dtype=np.int64))
-    return faces, np.concatenate(pieces_added), np.concatenate(faces_added)
+
+def _beside(edges: _Edges, edge: Ints, x: Ints, y: Ints) -> NDArray[np.bool_]:
+    """Whether edges pass through the square around a point: within half a step."""
+    dx, dy = edges.dx[edge], edges.dy[edge]
+    off = np.abs(dx * (y - edges.ya[edge]) - dy * (x - edges.xa[edge]))
+    return (2 * off <= np.abs(dx) + np.abs(dy)) & _boxed(edges, edge, x, y)
+
+
+def _at(edges: _Edges, edge: Ints, x: Ints, y: Ints) -> _Meetings:
+    """Places on edges; where one is an end of the edge, that vertex is the node."""
+    at_a = (x == edges.xa[edge]) & (y == edges.ya[edge])
+    at_b = (x == edges.xb[edge]) & (y == edges.yb[edge])
+    between = ~(at_a | at_b)
+    vertex = np.concatenate([edges.number[edge[at_a]], edges.after[edge[at_b]]])
+    return _Meetings(edges.number[edge[between]], x[between], y[between], vertex)
+
+
+def _third(
+    edges: _Edges, one: Ints, other: Ints, s: Ints, t: Ints, x: Ints, y: Ints
+) -> _Meetings:
+    """Edges that pass by the crossing (x, y) of two others, s and t."""
+    # An edge that comes that near is near s as well: look among the pairs of s.
+    crossed = np.zeros(len(edges.number), dtype=bool)
+    crossed[s] = True
+    ends, near = np.concatenate([one, other]), np.concatenate([other, one])
+    of_crossed = crossed[ends]
+    ends, near = ends[of_crossed], near[of_crossed]
+    near = near[np.argsort(ends)]
+    first = np.concatenate([[0], np.cumsum(np.bincount(ends, minlength=len(edges.number)))])
+    n = first[s + 1] - first[s]
+    crossing = np.repeat(np.arange(len(s)), n)
+    third = near[first[s[crossing]] + np.arange(len(crossing)) - np.repeat(np.cumsum(n) - n, n)]
+    by = (third != t[crossing]) & _beside(edges, third, x[crossing], y[crossing])
+    third, crossing = third[by], crossing[by]
+    return _at(edges, third, x[crossing], y[crossing])
+
+
+def _turns(outlines: Outlines, following: Ints) -> _Meetings:
+    """Where an outline turns back upon its own last edge."""
+    x, y = outlines.x, outlines.y
+    after = following
+    dx, dy = x[after] - x, y[after] - y
+    # Only an edge that runs against the one before it can.
+    back = np.flatnonzero(dx * dx[after] + dy * dy[after] <= 0)
+    second = after[back]
+    edges = _Edges.of(
+        outlines, np.concatenate([back, second]), np.concatenate([second, after[second]])
+    )
+    this, following_one = np.arange(len(back)), np.arange(len(back), 2 * len(back))
+    parts = []
+    for edge, vertex in ((this, after[second]), (following_one, back)):
+        on = np.flatnonzero(_beside(edges, edge, x[vertex], y[vertex]))
+        parts.append(_at(edges, edge[on], x[vertex[on]], y[vertex[on]]))
+        none = np.empty(0, dtype=np.int64)
+        parts.append(_Meetings(none, none, none, vertex[on]))
+    return _Meetings.joined(parts)
