@@ -26,6 +26,7 @@ from consensus.faces.labelling import NO_CLASS, LabelStack
 from consensus.faces.noding import STRIPE_EDGES
 from consensus.faces.tracing import trace_regions
 from consensus.processors import processors
+from consensus.statistics.patterns import compress
 
 __all__ = ["NOT_RATED", "DomainRule", "Faces", "Layer", "Overlap", "overlay"]
 
@@ -73,7 +74,9 @@ class Faces:
     arrangement: Arrangement
     pattern_of_cycle: NDArray[np.int64]
 
-    def regions(self, wanted: NDArray[np.bool_] | None = None) -> NDArray[np.object_]:
+    def regions(
+        self, wanted: NDArray[np.bool_] | None = None, *, threads: int | None = None
+    ) -> NDArray[np.object_]:
         """One polygon or multipolygon per label pattern; shape (P,), in the order of ``patterns``.
 
         Neighbouring regions share their borders vertex by vertex.
@@ -83,10 +86,14 @@ class Faces:
         wanted : shape (P,), optional
             Patterns to trace; the others come out as empty polygons. The pattern that is
             background to everybody is often the largest by far and of no interest.
+        threads
+            How many work at a time; None takes the processors that there are.
         """
         if wanted is None:
             wanted = np.ones(len(self.patterns), dtype=bool)
-        return trace_regions(self.arrangement, self.pattern_of_cycle, wanted)
+        return trace_regions(
+            self.arrangement, self.pattern_of_cycle, wanted, threads=threads or processors()
+        )
 
     @cached_property
     def geometries(self) -> NDArray[np.object_]:
@@ -167,7 +174,9 @@ def overlay(
         extent=frame,
         smaller_wins=overlap == "innermost",
     )
-    arrangement = arrange(stack.polygons, threads=threads or processors(), stripe_edges=stripe_edges)
+    arrangement = arrange(
+        stack.polygons, threads=threads or processors(), stripe_edges=stripe_edges
+    )
     source, cycle = covering_polygons(arrangement)
     labels = stack.labels(source, cycle, arrangement.n_cycles)
     like = arrangement.cycle_like
@@ -178,17 +187,15 @@ def overlay(
     code = np.full(drawn.shape, background, dtype=np.int32)
     code[drawn] = stack.code[rank[drawn]]
     code[~rated] = NOT_RATED
-    kept = rated.any(axis=1)
-    patterns, pattern = np.unique(code[kept], axis=0, return_inverse=True)
+    kept = np.asarray(rated.any(axis=1))
+    distinct = compress(code[kept], int(code.max(initial=background)) + 1)
     pattern_of_cycle = np.full(len(kept), -1, dtype=np.int64)
-    pattern_of_cycle[kept] = pattern.reshape(-1)
+    pattern_of_cycle[kept] = distinct.of_item
     area_px2 = arrangement.cycle_px2
     return Faces(
         raters=tuple(layer.rater for layer in layers),
-        patterns=patterns,
-        pattern_area_px2=np.bincount(
-            pattern_of_cycle[kept], weights=area_px2[kept], minlength=len(patterns)
-        ),
+        patterns=distinct.codes,
+        pattern_area_px2=distinct.totals(area_px2[kept]),
         outside_domain_px2=area_px2 @ (drawn & ~rated),
         conflicts=np.bincount(stack.rater_of_rank[labels.ties[:, 0]], minlength=len(layers)),
         arrangement=arrangement,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,14 @@ from consensus.faces.outlines import GRID_PX, Outlines
 
 __all__ = ["Arrangement", "Bounds", "arrange", "numbered_cycles"]
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.integer[Any]]
+"""Ints of things take 32 bits where they fit, since there are millions of them."""
 
 THREAD_PX = 4 * GRID_PX
 """Width up to which a face between outlines comes of rounding them."""
+
+SCATTER = np.uint64(0x9E3779B97F4A7C15).astype(np.int64)
+"""Scatters places over all numbers: 2^64 over the golden ratio."""
 
 MOST_ROUNDS = 4
 """Snap rounding takes one round; another would mend a crossing that was rounded wrongly."""
@@ -87,19 +92,23 @@ class Arrangement:
         first, n_edges, last = visit[walk], n_edges[walk], visit[after[walk]]
         origin = np.stack([node[walk], node[after[walk]]], axis=1).reshape(-1)
         turns = _Turns.of(outlines, first, n_edges, last, origin, n_nodes)
-        bounds = Bounds(2 * chain + left, ring_of_visit)
+        bounds = Bounds(_compact(2 * chain + left), _compact(ring_of_visit))
         bends = np.bincount(node, outlines.bends[visit], minlength=n_nodes) > 0
-        return cls(outlines, first, n_edges, last, origin, bends, turns, bounds)
-
-    @cached_property
-    def following(self) -> Ints:
-        """The half-chain after each one around the face on its left, (H,)."""
-        return self.turns.following()
+        return cls(
+            outlines=outlines,
+            first=_compact(first),
+            n_edges=_compact(n_edges),
+            last=_compact(last),
+            origin=_compact(origin),
+            bends=bends,
+            turns=turns,
+            bounds=bounds,
+        )
 
     @cached_property
     def cycle(self) -> Ints:
         """The cycle that each half-chain belongs to, (H,)."""
-        return numbered_cycles(self.following)
+        return numbered_cycles(self.turns.following())
 
     @cached_property
     def n_cycles(self) -> int:
@@ -111,8 +120,11 @@ class Arrangement:
         """The connected component of each node."""
         n_nodes = int(self.origin.max(initial=-1)) + 1
         ends = self.origin.reshape(-1, 2)
-        links = csr_array((np.ones(len(ends), dtype=bool), (ends[:, 0], ends[:, 1])), (n_nodes,) * 2)
-        return connected_components(links, directed=False)[1].astype(np.int64)
+        links = csr_array(
+            (np.ones(len(ends), dtype=bool), (ends[:, 0], ends[:, 1])), (n_nodes,) * 2
+        )
+        component: Ints = connected_components(links, directed=False)[1]
+        return component
 
     @property
     def is_planar(self) -> bool:
@@ -179,7 +191,8 @@ class Arrangement:
         inner, beyond = self.cycle, self.cycle.reshape(-1, 2)[:, ::-1].reshape(-1)
         half_chain = np.flatnonzero(thread[inner] & ~thread[beyond])
         key, place = np.unique(
-            inner[half_chain] * self.n_cycles + beyond[half_chain], return_inverse=True
+            inner[half_chain].astype(np.int64) * self.n_cycles + beyond[half_chain],
+            return_inverse=True,
         )
         shared_px = np.bincount(place.reshape(-1), length_px[half_chain >> 1])
         inner, beyond = np.divmod(key, self.n_cycles)
@@ -189,13 +202,15 @@ class Arrangement:
 
     @cached_property
     def outer_cycle(self) -> Ints:
-        """The cycle around the outside of each component, (G,)."""
-        component = np.zeros(self.n_cycles, dtype=np.int64)
+        """The cycle around the outside of each component, (G,): the one of negative area."""
+        outer = np.full(int(self.component.max(initial=-1)) + 1, -1, dtype=np.int64)
+        component = np.empty(self.n_cycles, dtype=np.int64)
         component[self.cycle] = self.component[self.origin]
-        order = np.lexsort((self.cycle_px2, component))
-        first = np.ones(len(order), dtype=bool)
-        first[1:] = np.diff(component[order]) != 0
-        return order[first]
+        # A component without any area has cycles of none.
+        flat = np.flatnonzero(self.cycle_px2 <= 0)
+        flat = flat[np.argsort(-self.cycle_px2[flat], kind="stable")]
+        outer[component[flat]] = flat  # the most negative comes last
+        return outer
 
     def along(self, chosen: NDArray[np.bool_]) -> Arrangement:
         """The arrangement with only some of its chains, (C,); its other cycles join."""
@@ -238,7 +253,7 @@ class _Turns:
             swap = swap[np.diff(swap, prepend=-2) > 1]
             order[swap], order[swap + 1] = order[swap + 1], order[swap]
             key[order[swap]], key[order[swap + 1]] = key[order[swap + 1]], key[order[swap]]
-        return cls(order, origin[order], len(order))
+        return cls(_compact(order), _compact(origin[order]), len(order))
 
     def among(self, chosen: NDArray[np.bool_]) -> _Turns:
         """Only some of the half-chains."""
@@ -253,7 +268,7 @@ class _Turns:
         first = np.flatnonzero(begins)
         clockwise = np.arange(-1, n - 1)
         clockwise[first] = np.append(first[1:], n) - 1
-        following = np.full(self.n_half_chains, -1, dtype=np.int64)
+        following = np.full(self.n_half_chains, -1, dtype=self.order.dtype)
         following[self.order ^ 1] = self.order[clockwise]
         return following
 
@@ -275,6 +290,12 @@ def arrange(
         if arrangement.is_planar:
             return arrangement
     raise AssertionError("noded outlines still cross")
+
+
+def _compact(numbers: Ints) -> Ints:
+    """Ints in 32 bits, if all of them fit."""
+    narrow = numbers.max(initial=0) <= np.iinfo(np.int32).max
+    return numbers.astype(np.int32 if narrow else np.int64, copy=False)
 
 
 def _begun_at_nodes(outlines: Outlines) -> Outlines:
@@ -305,12 +326,25 @@ def _begun_at_nodes(outlines: Outlines) -> Outlines:
 
 def _numbered(x: Ints, y: Ints) -> tuple[Ints, int]:
     """A number for each place, the same for equal places, and how many there are."""
-    order = np.lexsort((y, x))
-    new = np.ones(len(x), dtype=np.int64)
-    new[1:] = (np.diff(x[order]) != 0) | (np.diff(y[order]) != 0)
+    # One key sorts faster than two, and hardly ever stands for two places.
+    order = np.argsort(x * SCATTER + y, kind="stable")
+    new = _changes(x[order], y[order])
+    key = (x * SCATTER + y)[order]
+    if (new[1:] & (key[1:] == key[:-1])).any():
+        order = np.lexsort((y, x))
+        new = _changes(x[order], y[order])
     number = np.empty(len(x), dtype=np.int64)
     number[order] = np.cumsum(new) - 1
     return number, int(new.sum())
+
+
+def _changes(*columns: Ints) -> NDArray[np.bool_]:
+    """Where a row differs from the one before it; the first one does."""
+    new = np.zeros(len(columns[0]), dtype=bool)
+    new[:1] = True
+    for column in columns:
+        new[1:] |= column[1:] != column[:-1]
+    return new
 
 
 def _without_doubles(
@@ -347,7 +381,7 @@ def numbered_cycles(following: Ints) -> Ints:
     links = csr_array((np.ones(len(targets), dtype=bool), targets, starts), shape=(n, n))
     _, cycle = connected_components(links, directed=True, connection="weak")
     if walked.all():
-        return cycle.astype(np.int64)
-    numbers = np.full(n, -1, dtype=np.int64)
+        return _compact(cycle)
+    numbers = np.full(n, -1, dtype=following.dtype)
     _, numbers[walked] = np.unique(cycle[walked], return_inverse=True)
     return numbers

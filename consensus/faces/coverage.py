@@ -9,16 +9,18 @@ Shapes: Y cycles, G components.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from consensus.faces.arrangement import Arrangement
+from consensus.faces.enclosure import Rings
 from consensus.faces.outlines import GRID_PX
 
 __all__ = ["covering_polygons"]
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.integer[Any]]
 
 
 def covering_polygons(arrangement: Arrangement) -> tuple[Ints, Ints]:
@@ -31,9 +33,7 @@ def covering_polygons(arrangement: Arrangement) -> tuple[Ints, Ints]:
     cycle, bounds = arrangement.cycle, arrangement.bounds
     n_polygons = int(arrangement.outlines.polygon.max(initial=-1)) + 1
     by_cycle = _Grouped.of(cycle, np.arange(len(cycle)), arrangement.n_cycles)
-    entered = _Grouped.of(
-        bounds.half_chain, arrangement.outlines.polygon[bounds.ring], len(cycle)
-    )
+    entered = _Grouped.of(bounds.half_chain, arrangement.outlines.polygon[bounds.ring], len(cycle))
     reached = np.zeros(arrangement.n_cycles, dtype=bool)
     level = arrangement.outer_cycle
     reached[level] = True
@@ -112,46 +112,15 @@ def _around_components(arrangement: Arrangement, n_polygons: int) -> tuple[Ints,
     outlines, outer = arrangement.outlines, arrangement.outer_cycle
     if len(outer) < 2:
         return none, none
-    start = outlines.start[:-1]
     # Any vertex of a component will do.
     vertex = np.zeros(len(outer), dtype=np.int64)
     of_chain = arrangement.component[arrangement.origin[::2]]
     vertex[of_chain] = arrangement.first
-    of_ring = np.empty(len(start), dtype=np.int64)
+    of_ring = np.empty(len(outlines.polygon), dtype=np.int64)
     of_ring[arrangement.bounds.ring] = of_chain[arrangement.bounds.half_chain >> 1]
-    x, y = outlines.x * GRID_PX, outlines.y * GRID_PX
-    boxes = shapely.box(
-        np.minimum.reduceat(x, start),
-        np.minimum.reduceat(y, start),
-        np.maximum.reduceat(x, start),
-        np.maximum.reduceat(y, start),
+    x_px, y_px = outlines.x * GRID_PX, outlines.y * GRID_PX
+    component, ring = Rings(x_px, y_px, outlines.start).around(
+        x_px[vertex], y_px[vertex], lambda point, ring: of_ring[ring] != point
     )
-    component, ring = shapely.STRtree(boxes).query(shapely.points(x[vertex], y[vertex]))
-    other = of_ring[ring] != component
-    component, ring = component[other], ring[other]
-    rings, place = np.unique(ring, return_inverse=True)
-    areas = _areas_in(outlines.start, x, y, rings)
-    shapely.prepare(areas)
-    at = vertex[component]
-    within = shapely.contains_xy(areas[place.reshape(-1)], x[at], y[at])
-    component, ring = component[within], ring[within]
     sign = np.where(outlines.shell[ring], 1, -1)
     return _where_positive(component, outlines.polygon[ring], sign, n_polygons)
-
-
-def _areas_in(
-    start: Ints, x: NDArray[np.float64], y: NDArray[np.float64], rings: Ints
-) -> NDArray[np.object_]:
-    """What some rings enclose, as polygons."""
-    n = start[rings + 1] - start[rings]
-    of = np.repeat(np.arange(len(rings)), n)
-    vertex = start[rings][of] + np.arange(len(of)) - np.repeat(np.cumsum(n) - n, n)
-    # shapely closes a ring by itself, but for one of two vertices.
-    keep = n[of] > 2
-    solid = shapely.linearrings(
-        np.stack([x[vertex[keep]], y[vertex[keep]]], axis=1), indices=of[keep]
-    )
-    areas = np.full(len(rings), shapely.Polygon(), dtype=object)
-    several = np.flatnonzero(n > 2)
-    areas[several] = shapely.polygons(solid[several])
-    return areas

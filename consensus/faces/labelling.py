@@ -17,8 +17,13 @@ from shapely import Geometry
 
 __all__ = ["NO_CLASS", "LabelStack", "Labels"]
 
+Ints = NDArray[np.integer[Any]]
+
 NO_CLASS = np.iinfo(np.int64).max
 """In place of a rank: none of the rater's annotations covers the face."""
+
+BLOCK_PAIRS = 1 << 19
+"""Pairs of a polygon and a face that are looked at together."""
 
 POLYGON = 3  # shapely.get_type_id
 
@@ -109,27 +114,33 @@ class LabelStack:
             limited=extent is not None,
         )
 
-    def labels(self, source: NDArray[np.int64], face: NDArray[np.int64], n_faces: int) -> Labels:
+    def labels(self, source: Ints, face: Ints, n_faces: int) -> Labels:
         """Say what each rater says, given which polygon (``source``) covers which ``face``."""
         n_raters = len(self.bounded)
-        owner = self.owner[source]
-        drawn = owner < n_raters
         rank = np.full((n_faces, n_raters), NO_CLASS, dtype=np.int64)
-        place = (face[drawn], owner[drawn])
-        flat = place[0] * n_raters + place[1]
-        np.minimum.at(rank.reshape(-1), flat, self.rank[source[drawn]])
-
         rated = np.broadcast_to(~self.bounded, (n_faces, n_raters)).copy()
-        domain = (owner >= n_raters) & (owner < 2 * n_raters)
-        rated[face[domain], owner[domain] - n_raters] = True
-        if self.limited:
-            inside = np.zeros(n_faces, dtype=bool)
-            inside[face[owner == 2 * n_raters]] = True
-            rated &= inside[:, None]
+        inside = np.full(n_faces, not self.limited)
+        blocks = [slice(at, at + BLOCK_PAIRS) for at in range(0, len(source), BLOCK_PAIRS)]
+        for block in blocks:
+            owner, at = self.owner[source[block]], face[block]
+            drawn = owner < n_raters
+            place = at[drawn] * n_raters + owner[drawn]
+            np.minimum.at(rank.reshape(-1), place, self.rank[source[block][drawn]])
+            domain = (owner >= n_raters) & (owner < 2 * n_raters)
+            rated[at[domain], owner[domain] - n_raters] = True
+            inside[at[owner == 2 * n_raters]] = True
+        rated &= inside[:, None]
+        ties = [self._ties(source[block], face[block], rank) for block in blocks]
+        none = np.empty((0, 2), dtype=np.int64)
+        return Labels(rank, rated, np.unique(np.concatenate([none, *ties]), axis=0))
 
-        winner, loser = rank[place], self.rank[source[drawn]]
+    def _ties(self, source: Ints, face: Ints, rank: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Winners, and annotations as large and of another class that lose to them."""
+        owner = self.owner[source]
+        drawn = owner < len(self.bounded)
+        winner, loser = rank[face[drawn], owner[drawn]], self.rank[source[drawn]]
         tied = (self.tie[winner] == self.tie[loser]) & (self.code[winner] != self.code[loser])
-        return Labels(rank, rated, np.unique(np.stack([winner, loser], axis=1)[tied], axis=0))
+        return np.unique(np.stack([winner[tied], loser[tied]], axis=1), axis=0)
 
 
 def _order(

@@ -36,6 +36,9 @@ STRIPE_EDGES = 1 << 15
 PAIRS = 1 << 21
 """Pairs that are looked at together."""
 
+CLOSE = 2.0**-26
+"""Share of an edge between two places that a sorting key tells apart."""
+
 COARSE_BITS = 10
 """In the sorting key x counts in steps of 2^10: then row, x and edge fit into 63 bits."""
 
@@ -65,18 +68,27 @@ def node_outlines(
     found.append(_turns(outlines, following))
     for meetings in found:
         outlines.node[meetings.vertex] = True
-    edge, x, y = (
-        np.concatenate([getattr(m, name) for m in found]) for name in ("edge", "x", "y")
-    )
-    # Along the edge, and each place once.
-    after = following[edge]
-    dx, dy = outlines.x[after] - outlines.x[edge], outlines.y[after] - outlines.y[edge]
-    along = dx * (x - outlines.x[edge]) + dy * (y - outlines.y[edge])
-    order = np.lexsort((y, x, along, edge))
+    edge, x, y = (np.concatenate([getattr(m, name) for m in found]) for name in ("edge", "x", "y"))
+    order = _along_edges(outlines, following, edge, x, y)
     edge, x, y = edge[order], x[order], y[order]
     new = np.ones(len(edge), dtype=bool)
     new[1:] = (np.diff(edge) != 0) | (np.diff(x) != 0) | (np.diff(y) != 0)
     return outlines.with_vertices(edge[new], x[new], y[new], node=True)
+
+
+def _along_edges(outlines: Outlines, following: Ints, edge: Ints, x: Ints, y: Ints) -> Ints:
+    """The order of places on edges: by edge, and from its start to its end."""
+    after = following[edge]
+    dx, dy = outlines.x[after] - outlines.x[edge], outlines.y[after] - outlines.y[edge]
+    along = dx * (x - outlines.x[edge]) + dy * (y - outlines.y[edge])
+    key = edge + along / (dx * dx + dy * dy)
+    order = np.argsort(key)
+    # What the key can't tell apart is sorted by itself, exactly.
+    close = np.diff(key[order]) < CLOSE
+    unsure = np.flatnonzero(np.append(close, False) | np.append(False, close))
+    some = order[unsure]
+    order[unsure] = some[np.lexsort((y[some], x[some], along[some], edge[some]))]
+    return order
 
 
 @dataclass(frozen=True)
@@ -125,7 +137,9 @@ class _Rows:
         y, y_after = outlines.y, outlines.y[following]
         low, high = np.minimum(y, y_after), np.maximum(y, y_after)
         x_low, y_low = int(outlines.x.min()) - 1, int(low.min()) - 1
-        length = float(np.mean(high - low)) + float(np.mean(np.abs(outlines.x[following] - outlines.x)))
+        length = float(np.mean(high - low)) + float(
+            np.mean(np.abs(outlines.x[following] - outlines.x))
+        )
         span = int(high.max()) + 2 - y_low
         height = max(int(length), span >> (ROW_BITS + 4), 4)
         first, last = (low - 1 - y_low) // height, (high + 1 - y_low) // height
@@ -182,8 +196,16 @@ class _Edges:
     @classmethod
     def of(cls, outlines: Outlines, number: Ints, after: Ints) -> _Edges:
         """The edges from vertices ``number`` to ``after``."""
-        xa, ya, xb, yb = outlines.x[number], outlines.y[number], outlines.x[after], outlines.y[after]
-        x_box, y_box = (np.minimum(xa, xb), np.maximum(xa, xb)), (np.minimum(ya, yb), np.maximum(ya, yb))
+        xa, ya, xb, yb = (
+            outlines.x[number],
+            outlines.y[number],
+            outlines.x[after],
+            outlines.y[after],
+        )
+        x_box, y_box = (
+            (np.minimum(xa, xb), np.maximum(xa, xb)),
+            (np.minimum(ya, yb), np.maximum(ya, yb)),
+        )
         return cls(number, after, xa, ya, xb, yb, *x_box, *y_box, xb - xa, yb - ya)
 
 
@@ -215,7 +237,9 @@ def _near_pairs(edges: _Edges, stripe: _Stripe) -> Iterator[tuple[Ints, Ints]]:
     n_rows = high - low + 1
     entry = np.repeat(np.arange(len(low)), n_rows)
     row = low[entry] + np.arange(len(entry)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
-    place = ((row - stripe.first) << X_BITS) + ((edges.x_min[entry] - 1 - stripe.x_low) >> COARSE_BITS)
+    place = ((row - stripe.first) << X_BITS) + (
+        (edges.x_min[entry] - 1 - stripe.x_low) >> COARSE_BITS
+    )
     key = np.sort((place << EDGE_BITS) + entry)
     entry = key & ((1 << EDGE_BITS) - 1)
     row = (key >> (EDGE_BITS + X_BITS)) + stripe.first
@@ -296,15 +320,17 @@ class _Sides:
 
 def _boxed(edges: _Edges, edge: Ints, x: Ints, y: Ints) -> NDArray[np.bool_]:
     """Whether points lie in the box that an edge spans."""
-    inside = (x >= edges.x_min[edge]) & (x <= edges.x_max[edge])
-    return inside & (y >= edges.y_min[edge]) & (y <= edges.y_max[edge])
+    inside: NDArray[np.bool_] = (x >= edges.x_min[edge]) & (x <= edges.x_max[edge])
+    inside &= (y >= edges.y_min[edge]) & (y <= edges.y_max[edge])
+    return inside
 
 
 def _beside(edges: _Edges, edge: Ints, x: Ints, y: Ints) -> NDArray[np.bool_]:
     """Whether edges pass through the square around a point: within half a step."""
     dx, dy = edges.dx[edge], edges.dy[edge]
     off = np.abs(dx * (y - edges.ya[edge]) - dy * (x - edges.xa[edge]))
-    return (2 * off <= np.abs(dx) + np.abs(dy)) & _boxed(edges, edge, x, y)
+    near: NDArray[np.bool_] = 2 * off <= np.abs(dx) + np.abs(dy)
+    return near & _boxed(edges, edge, x, y)
 
 
 def _at(edges: _Edges, edge: Ints, x: Ints, y: Ints) -> _Meetings:
@@ -316,9 +342,7 @@ def _at(edges: _Edges, edge: Ints, x: Ints, y: Ints) -> _Meetings:
     return _Meetings(edges.number[edge[between]], x[between], y[between], vertex)
 
 
-def _third(
-    edges: _Edges, one: Ints, other: Ints, s: Ints, t: Ints, x: Ints, y: Ints
-) -> _Meetings:
+def _third(edges: _Edges, one: Ints, other: Ints, s: Ints, t: Ints, x: Ints, y: Ints) -> _Meetings:
     """Edges that pass by the crossing (x, y) of two others, s and t."""
     # An edge that comes that near is near s as well: look among the pairs of s.
     crossed = np.zeros(len(edges.number), dtype=bool)

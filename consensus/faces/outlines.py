@@ -11,12 +11,15 @@ Frame: level-0 pixels, origin top left. Shapes: V vertices, N rings.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 __all__ = ["GRID_PX", "Outlines"]
+
+Number = TypeVar("Number", bound=np.generic)
 
 GRID_PX = 2.0**-20
 """Distance between the points that a vertex can take."""
@@ -122,9 +125,7 @@ class Outlines:
         rank = np.arange(len(edge)) - before[edge]
         new = old[edge] + 1 + rank
 
-        def merged(
-            own: NDArray[np.generic], added: NDArray[np.generic] | bool
-        ) -> NDArray[np.generic]:
+        def merged(own: NDArray[Number], added: NDArray[Number] | bool) -> NDArray[Number]:
             both = np.empty(len(own) + len(edge), dtype=own.dtype)
             both[old], both[new] = own, added
             return both

@@ -9,6 +9,9 @@ Shapes: H half-chains, Y cycles, L labels, N rings.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -16,17 +19,21 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import depth_first_order
 
 from consensus.faces.arrangement import Arrangement, numbered_cycles
+from consensus.faces.enclosure import Rings
 from consensus.faces.outlines import GRID_PX
 
 __all__ = ["trace_regions"]
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.integer[Any]]
 
 NO_LABEL = -1
 
+BATCH_VERTICES = 1 << 17
+"""About how many vertices are traced at a time: it takes thirty numbers for each."""
+
 
 def trace_regions(
-    arrangement: Arrangement, label: Ints, wanted: NDArray[np.bool_]
+    arrangement: Arrangement, label: Ints, wanted: NDArray[np.bool_], *, threads: int
 ) -> NDArray[np.object_]:
     """One polygon or multipolygon per label.
 
@@ -36,28 +43,47 @@ def trace_regions(
         Of the face inside each cycle, -1 where there is none.
     wanted : shape (n_labels,)
         Labels to trace; the others come out as empty polygons.
+    threads
+        Batches of labels that are traced at a time.
     """
     regions = np.full(len(wanted), shapely.Polygon(), dtype=object)
-    left = label[arrangement.cycle]
-    right = left.reshape(-1, 2)[:, ::-1].reshape(-1)
-    border = arrangement.along((left != right)[::2])
-    chosen = np.flatnonzero((left != right) & np.append(wanted, False)[left])
+    left = label.astype(arrangement.cycle.dtype, copy=False)[arrangement.cycle]
+    is_border = left != left.reshape(-1, 2)[:, ::-1].reshape(-1)
+    border = arrangement.along(is_border[::2])
+    chosen = np.flatnonzero(is_border & np.append(wanted, False)[left])
     if len(chosen) == 0:
         return regions
-    half_chain, ring = _in_order(_parted_at_nodes(border, chosen), chosen)
-    vertex, step = _vertices(border, half_chain)
-    ring_label = np.empty(int(ring.max()) + 1, dtype=np.int64)
-    ring_label[ring] = left[half_chain]
-    polygons, of = _polygons(arrangement, vertex, ring[step], ring_label)
-    order = np.argsort(of, kind="stable")
-    polygons, of = polygons[order], of[order]
-    found, first, n_parts = np.unique(of, return_index=True, return_counts=True)
-    regions[found] = polygons[first]
-    several = np.repeat(n_parts > 1, n_parts)
-    regions[found[n_parts > 1]] = shapely.multipolygons(
-        polygons[several], indices=np.repeat(np.arange((n_parts > 1).sum()), n_parts[n_parts > 1])
-    )
+    following = _parted_at_nodes(border, chosen)
+    chosen = chosen[np.argsort(left[chosen], kind="stable")]
+
+    def trace(batch: Ints) -> tuple[NDArray[np.object_], Ints]:
+        half_chain, ring = _in_order(following, batch)
+        vertex, of = _vertices(border, half_chain)
+        ring_label = np.empty(int(ring.max()) + 1, dtype=np.int64)
+        ring_label[ring] = left[half_chain]
+        return _joined(*_polygons(arrangement, vertex, ring[of], ring_label))
+
+    n_vertices = np.cumsum(arrangement.n_edges[chosen >> 1])
+    begins = np.flatnonzero(np.diff(left[chosen], prepend=NO_LABEL))
+    batch_of = np.append(0, n_vertices)[begins] // BATCH_VERTICES
+    cuts = begins[np.diff(batch_of, prepend=-1) != 0]
+    with ThreadPoolExecutor(threads) as pool:
+        for traced, found in pool.map(trace, np.split(chosen, cuts[1:])):
+            regions[found] = traced
     return regions
+
+
+def _joined(polygons: NDArray[np.object_], label: Ints) -> tuple[NDArray[np.object_], Ints]:
+    """One geometry per label, and the labels."""
+    order = np.argsort(label, kind="stable")
+    polygons = polygons[order]
+    found, first, n_parts = np.unique(label[order], return_index=True, return_counts=True)
+    regions = polygons[first]
+    several = n_parts > 1
+    if several.any():
+        of = np.repeat(np.arange(several.sum()), n_parts[several])
+        regions[several] = shapely.multipolygons(polygons[np.repeat(several, n_parts)], indices=of)
+    return regions, found
 
 
 def _parted_at_nodes(border: Arrangement, chosen: Ints) -> Ints:
@@ -67,8 +93,9 @@ def _parted_at_nodes(border: Arrangement, chosen: Ints) -> Ints:
     hole that touches the outline there, or another hole. It is linked anew around what lies
     between, the way that rings of polygons touch.
     """
-    following, cycle = border.following.copy(), border.cycle
-    visit = cycle[chosen] * (int(border.origin.max(initial=0)) + 1) + border.origin[chosen]
+    following = border.turns.following()
+    cycle = numbered_cycles(following)
+    visit = cycle[chosen].astype(np.int64) * len(border.bends) + border.origin[chosen]
     order = np.argsort(visit)
     again = np.diff(visit[order]) == 0
     twice = chosen[order[np.append(again, False) | np.append(False, again)]]
@@ -152,35 +179,25 @@ def _polygons(
     kept = np.repeat(solid, stop - start)
     coords = np.stack([x, y], axis=1) * GRID_PX
     rings = shapely.linearrings(coords[kept], indices=np.repeat(number, stop - start)[kept])
-    # Half-way along an edge a hole touches nothing.
-    half_way = (coords[start[solid]] + coords[start[solid] + 1]) / 2
     shell, hole = np.flatnonzero(twice_px2 > 0), np.flatnonzero(twice_px2 < 0)
-    areas = shapely.polygons(rings[shell])
-    around = shell[_around(areas, twice_px2[shell], label[shell], half_way[hole], label[hole])]
+    around: Ints = np.empty(0, dtype=np.int64)
+    if len(hole):
+        # Half-way along an edge a hole touches nothing.
+        first = start[solid][hole]
+        point_x, point_y = ((coords[first] + coords[first + 1]) / 2).T
+        x_px, y_px = coords[kept].T
+        outlines = Rings(x_px, y_px, np.append(0, np.cumsum((stop - start)[solid])))
+        inside, ring = outlines.around(
+            point_x,
+            point_y,
+            lambda point, ring: (label[hole[point]] == label[ring]) & (twice_px2[ring] > 0),
+        )
+        order = np.lexsort((twice_px2[ring], inside))
+        _, smallest = np.unique(inside[order], return_index=True)
+        around = ring[order[smallest]]
     owner = np.concatenate([shell, around])
     member = np.concatenate([shell, hole])
     order = np.lexsort((twice_px2[member] < 0, owner))
     _, index = np.unique(owner[order], return_inverse=True)
     polygons = shapely.polygons(rings[member[order]], indices=index.reshape(-1))
     return polygons, label[np.unique(owner)]
-
-
-def _around(
-    areas: NDArray[np.object_],
-    area_px2: NDArray[np.float64],
-    label: Ints,
-    point: NDArray[np.float64],
-    point_label: Ints,
-) -> Ints:
-    """The smallest area of its own label around each point."""
-    if len(point) == 0:
-        return np.empty(0, dtype=np.int64)
-    inside, shell = shapely.STRtree(areas).query(shapely.points(point))
-    same = label[shell] == point_label[inside]
-    inside, shell = inside[same], shell[same]
-    shapely.prepare(areas[np.unique(shell)])
-    holds = shapely.contains_xy(areas[shell], point[inside, 0], point[inside, 1])
-    inside, shell = inside[holds], shell[holds]
-    order = np.lexsort((area_px2[shell], inside))
-    _, first = np.unique(inside[order], return_index=True)
-    return shell[order[first]]

@@ -283,9 +283,7 @@ def test_touching_corners_stay_two_faces() -> None:
 def test_a_rings_hole_is_no_part_of_it() -> None:
     """Inside a hole the rater said background, and another polygon in it counts."""
     ring = box(0, 0, 9, 9).difference(box(2, 2, 7, 7))
-    faces = overlay(
-        [layer("ann", (ring, 0), (box(3, 3, 4, 4), 1))], extent=(9, 9), background=2
-    )
+    faces = overlay([layer("ann", (ring, 0), (box(3, 3, 4, 4), 1))], extent=(9, 9), background=2)
     assert areas(faces) == {(0,): 56.0, (1,): 1.0, (2,): 24.0}
 
 
