@@ -12,16 +12,11 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError
 from consensus.ratings import Ratings
-from consensus.statistics.figures import figures_of
 from consensus.statistics.findings import Findings, PairAgreement, PairDetection
-from consensus.statistics.patterns import Patterns, WeightedPatterns, compress
-from consensus.statistics.precision import Precision
-from consensus.statistics.standard_errors import Sample
 from consensus.statistics.statistic import Statistic
-from consensus.statistics.totals import Scheme, Totals, group_totals, item_features, rater_counts
 from consensus.statistics.weights import disagreement_weights
 
-__all__ = ["Agreement", "agreement"]
+__all__ = ["Agreement", "agreement", "check_resampling"]
 
 
 @dataclass(frozen=True)
@@ -103,29 +98,9 @@ def agreement(
     UnorderedClassesError
         Linear or quadratic weights on classes without an order.
     """
-    if bootstrap < 0:
-        raise InputError(f"--bootstrap {bootstrap} is negative; give a number of replicates, or 0")
-    if seed < 0:
-        raise InputError(f"--seed {seed} is negative; give a whole number from 0 on")
+    check_resampling(bootstrap, seed)
     disagreement = disagreement_weights(weights, ratings.classes, ratings.rank)
-    scheme = Scheme.of(ratings, disagreement)
-    patterns = compress(ratings.codes, scheme.n_classes)
-    pattern_weight = patterns.totals(ratings.weight)
-    counts, squares = rater_counts(patterns.codes, scheme.n_classes)
-    features = item_features(scheme, counts, squares)
-    whole = _as_one_group(patterns, pattern_weight)
-    totals = Totals(scheme, group_totals(scheme, whole, features))
-    named = counts * scheme.places
-    placed = scheme.compared(named, named.sum(axis=1) * (named.sum(axis=1) - 1))
-    sample = Sample(patterns.codes, pattern_weight, placed, features, totals)
-    figures = figures_of(totals)
-    precision = Precision.of(ratings, patterns, sample, figures, bootstrap, seed)
-    pattern_items = pattern_weight
-    if not scheme.counts:
-        pattern_items = patterns.totals((ratings.weight > 0).astype(np.float64))
-    findings = Findings(
-        ratings, patterns, totals, figures, precision, pattern_items, pattern_weight
-    )
+    findings = Findings.of(ratings, disagreement, bootstrap=bootstrap, seed=seed)
     nominal = isinstance(weights, str) and weights == "nominal"
     return Agreement(
         items=findings.n_items,
@@ -135,8 +110,8 @@ def agreement(
         weight_unit=ratings.weight_unit,
         domain_um2=ratings.domain_um2,
         cluster_unit=ratings.cluster_unit,
-        clusters=precision.n_clusters,
-        kappa_on="placed by both" if scheme.placed_only else "all rated",
+        clusters=findings.precision.n_clusters,
+        kappa_on="placed by both" if findings.scheme.placed_only else "all rated",
         bootstrap=bootstrap,
         seed=seed,
         coefficients=findings.coefficients(nominal=nominal),
@@ -144,11 +119,13 @@ def agreement(
         f1=findings.f1(),
         f1_pairs=findings.f1_pairs(),
         pairs=findings.pairs(),
-        notes=ratings.notes + precision.notes,
+        notes=ratings.notes + findings.precision.notes,
     )
 
 
-def _as_one_group(patterns: Patterns, weight: NDArray[np.float64]) -> WeightedPatterns:
-    used = np.flatnonzero(weight > 0)
-    none = np.zeros(len(used), dtype=np.int64)
-    return WeightedPatterns(patterns.codes, np.zeros(1, dtype=np.int64), none, used, weight[used])
+def check_resampling(bootstrap: int, seed: int) -> None:
+    """Refuse numbers of replicates and seeds that can't be meant."""
+    if bootstrap < 0:
+        raise InputError(f"--bootstrap {bootstrap} is negative; give a number of replicates, or 0")
+    if seed < 0:
+        raise InputError(f"--seed {seed} is negative; give a whole number from 0 on")

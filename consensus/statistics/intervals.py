@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from consensus.statistics.statistic import Interval
 __all__ = [
     "AREAS_NEED_BOOTSTRAP",
     "Resampled",
+    "difference_interval",
+    "index_interval",
     "mean_interval",
     "proportion_interval",
 ]
@@ -69,6 +71,20 @@ def proportion_interval(value: float, se: float, n: float, n_clusters: int) -> I
     effective = value * (1 - value) / se**2 if 0 < value < 1 and se > 0 else n
     low, high = proportion_confint(value * effective, effective, 1 - CONFIDENCE, method="wilson")
     return Interval(status, float(low), float(high), float(se), method)
+
+
+def index_interval(value: float, se: float, n: float, n_clusters: int) -> Interval:
+    """Interval of an index from -1 to 1 that is twice a proportion less one: Wilson's, as there."""
+    half = proportion_interval((value + 1) / 2, se / 2, n, n_clusters)
+    if half.low is None or half.high is None:
+        return replace(half, se=None if half.se is None else float(se))
+    return replace(half, low=2 * half.low - 1, high=2 * half.high - 1, se=float(se))
+
+
+def difference_interval(value: float, se: float, n: float, n_clusters: int) -> Interval:
+    """Interval of a difference between 0 and 1 without its sign, by Student's t, cut at both."""
+    found = mean_interval(value, se, n, "analytic (ratio over items)", n_clusters)
+    return found if found.low is None else replace(found, low=max(found.low, 0.0))
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from consensus.ratings import Ratings
 from consensus.statistics.coefficients import pair_tables
 from consensus.statistics.figures import figures_of
+from consensus.statistics.given_reference import given_reference_errors
 from consensus.statistics.intervals import (
     AREAS_NEED_BOOTSTRAP,
     Resampled,
+    difference_interval,
+    index_interval,
     mean_interval,
     proportion_interval,
 )
@@ -27,11 +30,14 @@ from consensus.statistics.resampling import (
 from consensus.statistics.standard_errors import (
     ANALYTIC,
     LINEARISED,
+    LINEARISED_GIVEN,
     Sample,
+    bias_errors,
     class_fleiss_errors,
     coefficient_errors,
     pair_errors,
     pair_f1_errors,
+    prevalence_index_errors,
     ratio_error,
 )
 from consensus.statistics.statistic import Interval
@@ -39,7 +45,7 @@ from consensus.statistics.totals import Scheme, Totals, group_totals
 
 __all__ = ["Precision"]
 
-_PROPORTIONS = ("dice", "prevalence", "f1", "pair_f1")
+_PROPORTIONS = ("dice", "prevalence", "f1", "pair_f1", "sensitivity", "specificity")
 _BY_PAIR = ("pair_kappa", "pair_f1")
 
 
@@ -155,6 +161,10 @@ class Precision:
         se, items = float(column(self.analytic.se)[0]), float(column(self.analytic.items)[0])
         if name in _PROPORTIONS:
             return proportion_interval(value, se, items, k), extra
+        if name == "prevalence_index":
+            return index_interval(value, se, items, k), extra
+        if name == "bias_index":
+            return difference_interval(value, se, items, k), extra
         return mean_interval(value, se, items, self.analytic.method[name], k), extra
 
 
@@ -194,6 +204,14 @@ def _analytic(sample: Sample, figures: Figures) -> _Analytic:
     for name, (above, below) in ratios.items():
         errors, n_items = ratio_error(above, below, sample.times)
         se[name], items[name] = (errors, n_items) if name == "f1" else (errors[None], n_items[None])
-    errors, n_items = pair_f1_errors(sample)
-    se["pair_f1"], items["pair_f1"] = errors[None], n_items[None]
+    further = {
+        "pair_f1": pair_f1_errors(sample),
+        "prevalence_index": prevalence_index_errors(sample),
+        "bias_index": bias_errors(sample),
+    }
+    if scheme.directed:
+        further |= given_reference_errors(sample, figures["conditional_kappa"][0])
+        method["conditional_kappa"] = LINEARISED_GIVEN
+    for name, (errors, n_items) in further.items():
+        se[name], items[name] = errors[None], n_items[None]
     return _Analytic(se, items, method)

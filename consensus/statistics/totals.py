@@ -21,6 +21,10 @@ from consensus.statistics.patterns import WeightedPatterns, sum_by
 
 __all__ = ["Scheme", "Totals", "group_totals", "item_features", "rater_counts"]
 
+DIRECTED = ("hits", "misses", "alarms", "observed_given")
+"""Sums of directed pairs: both say c; the second alone does; the first alone does; and the
+disagreement on what the second calls c, among what both placed."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scheme:
@@ -39,6 +43,9 @@ class Scheme:
         counts as not rated in all of them, since nothing is negative for everyone.
     counts
         Weights are counts of items, not areas.
+    directed
+        The second rater of a pair is a reference for the first: sums that tell the two apart
+        are taken as well.
     """
 
     disagreement: NDArray[np.float64]
@@ -46,9 +53,12 @@ class Scheme:
     negative: int | None
     placed_only: bool
     counts: bool
+    directed: bool = False
 
     @classmethod
-    def of(cls, ratings: Ratings, disagreement: NDArray[np.float64]) -> Scheme:
+    def of(
+        cls, ratings: Ratings, disagreement: NDArray[np.float64], *, directed: bool = False
+    ) -> Scheme:
         """The scheme that ratings ask for."""
         return cls(
             disagreement=disagreement,
@@ -56,6 +66,7 @@ class Scheme:
             negative=ratings.negative,
             placed_only=ratings.negative is not None and not ratings.joint_negatives,
             counts=ratings.weight_unit == "count",
+            directed=directed,
         )
 
     @property
@@ -111,6 +122,7 @@ class Scheme:
             "second": (p, k),
             "found_both": (p,),
             "found_either": (p,),
+            **(dict.fromkeys(DIRECTED, (p, k)) if self.directed else {}),
         }
 
     @cached_property
@@ -128,7 +140,7 @@ class Scheme:
     @property
     def width(self) -> int:
         """Length of a row of totals."""
-        return int(self.slices["found_either"].stop)
+        return max(int(part.stop) for part in self.slices.values())
 
 
 @dataclass(frozen=True)
@@ -295,3 +307,10 @@ def _rater_sums(
             found_b = (second != scheme.negative).astype(np.float64)
             yield "found_both", pair, overall(use, found_a * found_b)
             yield "found_either", pair, overall(use, found_a + found_b)
+        if scheme.directed:
+            yield "observed_given", pair, by_class(placed[:, a] & placed[:, b], second, apart)
+            use = rated[:, a] & rated[:, b]
+            same = first == second
+            yield "hits", pair, by_class(use & same, second, once)
+            yield "misses", pair, by_class(use & ~same, second, once)
+            yield "alarms", pair, by_class(use & ~same, first, once)

@@ -240,6 +240,9 @@ def test_over_independent_items_bootstrap_and_analytic_errors_agree() -> None:
     for label, entry in analytic.per_class.items():
         for kind, statistic in entry.items():
             expected = drawn.per_class[label][kind].se
+            if kind == "bias_index":  # an absolute value: near 0 the analytic error is too large
+                assert statistic.se > 0.85 * expected, label
+                continue
             assert statistic.se == pytest.approx(expected, rel=0.15), (label, kind)
     assert drawn.f1.se == pytest.approx(analytic.f1.se, rel=0.12)
     for ours, theirs in zip(drawn.pairs, analytic.pairs, strict=True):
