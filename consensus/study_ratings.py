@@ -28,7 +28,7 @@ from consensus.overlay import DomainRule, Faces, Layer, Overlap, overlay
 from consensus.ratings import NOT_RATED, Ratings
 from consensus.regions import pattern_regions
 
-__all__ = ["RatedItem", "StudyRatings", "rate"]
+__all__ = ["RatedItem", "StudyRatings", "rate", "rate_reads"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def rate(
     as_of_pull: int | None = None,
     include_derived: bool = False,
     with_geometry: bool = True,
+    replicate: int = 1,
 ) -> StudyRatings:
     """Rate everything that counts under a protocol version.
 
@@ -94,14 +95,15 @@ def rate(
         Count also what a person made by changing an object that pathquorum pushed.
     with_geometry
         Whether items get their regions; statistics need none.
+    replicate
+        Which reading of each annotator counts.
 
     Raises
     ------
     NoRatingsError
         No read counts.
     """
-    protocol = protocol_of(row)
-    reads, excluded = counted_reads(session, row, as_of_pull)
+    reads, excluded = counted_reads(session, row, as_of_pull, replicate=replicate)
     if not reads:
         reasons = "; ".join(sorted({e.reason for e in excluded}))
         raise NoRatingsError(
@@ -109,6 +111,29 @@ def rate(
             + (f" ({reasons})" if reasons else "")
             + "; bring some in with `pathquorum pull`"
         )
+    return rate_reads(
+        session,
+        row,
+        reads,
+        excluded,
+        as_of_pull=as_of_pull,
+        include_derived=include_derived,
+        with_geometry=with_geometry,
+    )
+
+
+def rate_reads(
+    session: Session,
+    row: ProtocolVersion,
+    reads: Sequence[CountedRead],
+    excluded: list[ExcludedRead],
+    *,
+    as_of_pull: int | None,
+    include_derived: bool,
+    with_geometry: bool,
+) -> StudyRatings:
+    """Rate these reads, of a slide all in a row; their ``annotator`` is the rater."""
+    protocol = protocol_of(row)
     digest = hashlib.sha256(row.sha256.encode())
     slides: list[tuple[list[CountedRead], _SlideItems]] = []
     for _, group in groupby(reads, key=lambda read: read.slide.id):

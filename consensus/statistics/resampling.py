@@ -34,6 +34,7 @@ __all__ = [
     "bootstrap",
     "clusters_of",
     "few_clusters",
+    "times_drawn",
 ]
 
 MIN_CLUSTERS = 5
@@ -222,7 +223,7 @@ def _replicate_sums(
         step = max(1, _CELLS // max(len(times), 1))
         for start in range(0, n_replicates, step):
             some = slice(start, min(start + step, n_replicates))
-            often = _multinomial(rng, drawn[some], times)
+            often = times_drawn(rng, drawn[some], times)
             rows[some] += often @ sums
             if amounts is not None:
                 amounts[some] += (
@@ -246,7 +247,7 @@ def _draw_clusters(
         yield clusters.block(start, stop), clusters.times[start:stop], falls[:, number]
 
 
-def _multinomial(
+def times_drawn(
     rng: np.random.Generator, draws: NDArray[np.int64], times: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """How often each cluster was drawn, shape (B, C)."""
