@@ -70,8 +70,18 @@ class Agreement:
                 "pairs": [pair.to_dict() for pair in self.f1_pairs],
             },
             "pairs": [pair.to_dict() for pair in self.pairs],
+            "matrix": {"raters": list(self.raters), "kappa": self._matrix()},
             "notes": list(self.notes),
         }
+
+    def _matrix(self) -> list[list[float | None]]:
+        """Kappa of every two raters; None on the diagonal, and where ``pairs`` says why."""
+        column = {rater: index for index, rater in enumerate(self.raters)}
+        cells: list[list[float | None]] = [[None] * len(column) for _ in column]
+        for pair in self.pairs:
+            a, b = column[pair.a], column[pair.b]
+            cells[a][b] = cells[b][a] = pair.kappa.value
+        return cells
 
 
 def agreement(

@@ -30,6 +30,7 @@ __all__ = [
     "against_others",
     "against_rater",
     "against_reference",
+    "rater_reference",
     "within_raters",
 ]
 
@@ -193,7 +194,13 @@ def against_others(ratings: Ratings, method: Method) -> dict[str, Any]:
     return document
 
 
-def within_raters(replicates: Mapping[str, Ratings], method: Method) -> list[Comparison]:
+def rater_reference(ratings: Ratings, name: str, method: Method) -> dict[str, Any]:
+    """The document's part of :func:`against_rater`."""
+    compared = against_rater(ratings, name, method)
+    return {"kind": "rater", "name": name, "raters": [one.to_dict() for one in compared]}
+
+
+def within_raters(replicates: Mapping[str, Ratings], method: Method) -> dict[str, Any]:
     """Each rater against their own earlier reads of the same items.
 
     Parameters
@@ -203,12 +210,14 @@ def within_raters(replicates: Mapping[str, Ratings], method: Method) -> list[Com
 
     Returns
     -------
-    list
-        By name of the rater. Three reads or more are pooled over pairs of reads.
+    dict
+        The document's part: ``raters``, by name. Three reads or more are pooled over pairs of
+        reads; ``read_once`` tells of items that a rater read only once.
     """
     found = []
     for rater, ratings in sorted(replicates.items()):
-        twice = (ratings.codes != NOT_RATED).sum(axis=1) >= 2
+        n_reads = (ratings.codes != NOT_RATED).sum(axis=1)
+        rated, twice = n_reads > 0, n_reads >= 2
         findings = method.findings(_merged(ratings, ratings.codes, ratings.raters), directed=False)
         kinds = {kind: AMONG_RATERS[kind] for kind in ("kappa", "dice")}
         found.append(
@@ -220,11 +229,11 @@ def within_raters(replicates: Mapping[str, Ratings], method: Method) -> list[Com
                 findings.per_class(kinds, nominal=False),
                 {
                     "reads": list(ratings.raters),
-                    "read_once": vars(Amount.of(ratings, ~twice)),
+                    "read_once": vars(Amount.of(ratings, ~twice & rated)),
                 },
             )
         )
-    return found
+    return {"raters": [one.to_dict() for one in found]}
 
 
 def _directed(

@@ -6,10 +6,12 @@ The readings of a slide enter one overlay, or one matching, as if several people
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from annotation.tables import ProtocolVersion
+from consensus.comparisons import Method, within_raters
 from consensus.counted_reads import ExcludedRead, repeated_reads
 from consensus.ratings import Ratings
 from consensus.study_ratings import rate_reads
@@ -23,6 +25,18 @@ class StudyReplicates:
 
     ratings: dict[str, Ratings]
     excluded: list[ExcludedRead]
+
+    def compared(self, method: Method) -> dict[str, Any]:
+        """The document's part: each annotator against themselves, and what was left out."""
+        return {
+            **within_raters(self.ratings, method),
+            "excluded": [read.to_dict() for read in self.excluded],
+            "notes": [
+                f"{handle}: {note}"
+                for handle, ratings in sorted(self.ratings.items())
+                for note in ratings.notes
+            ],
+        }
 
 
 def rate_replicates(

@@ -28,7 +28,7 @@ from consensus.overlay import DomainRule, Faces, Layer, Overlap, overlay
 from consensus.ratings import NOT_RATED, Ratings
 from consensus.regions import pattern_regions
 
-__all__ = ["RatedItem", "StudyRatings", "rate", "rate_reads"]
+__all__ = ["RatedItem", "StudyRatings", "joint_negatives", "rate", "rate_reads"]
 
 
 @dataclass(frozen=True)
@@ -347,7 +347,7 @@ def _assemble(
         negative=None if protocol.negative is None else protocol.codes[protocol.negative],
         weight_unit="um2" if regions else "count",
         cluster_unit="patient" if by_patient else "slide",
-        joint_negatives=_joint_negatives(protocol),
+        joint_negatives=joint_negatives(protocol),
         slide=np.concatenate(slide_of),
         slide_names=tuple(reads[0].slide.name for reads, _ in slides),
         domain_um2=float(weight.sum()) if regions else None,
@@ -356,7 +356,7 @@ def _assemble(
     return StudyRatings(protocol, row, ratings, items, excluded, input_digest, notes)
 
 
-def _joint_negatives(protocol: Protocol) -> bool | None:
+def joint_negatives(protocol: Protocol) -> bool | None:
     """What nobody marked is no item of objects, nor of regions whose domain is their union."""
     if protocol.task == "slides":
         return None
