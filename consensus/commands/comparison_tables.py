@@ -70,7 +70,7 @@ def _show_reference(console: Console, reference: Mapping[str, Any]) -> None:
             for state, amount in reference["states"].items()
         )
         console.print(f"The reference is {name} with its decisions: {told}.", markup=False)
-    _show_raters(console, f"Against {name}", reference["raters"], {})
+    _show_raters(console, f"Against {name}", reference["raters"], ("without_reference",))
     rows: list[list[object]] = [
         [
             label,
@@ -90,15 +90,14 @@ def _show_reference(console: Console, reference: Mapping[str, Any]) -> None:
 
 
 def _show_others(console: Console, others: Mapping[str, Any]) -> None:
-    beside = {"others split": "others_split", "too few others": "too_few_others"}
-    _show_raters(console, "Each against the majority of the others", others["raters"], beside)
+    beside = ("others_split", "too_few_others")
+    title = "Each against the majority of the others; left out where they are split, or under two"
+    _show_raters(console, title, others["raters"], beside)
 
 
 def _show_intra(console: Console, intra: Mapping[str, Any]) -> None:
     if intra["raters"]:
-        _show_raters(
-            console, "Each against their own reads", intra["raters"], {"read once": "read_once"}
-        )
+        _show_raters(console, "Each against their own reads", intra["raters"], ("read_once",))
     for read in intra.get("excluded", []):
         console.print(
             f"No second reading: read {read['read']} of {read['slide']} by {read['annotator']}: "
@@ -110,24 +109,31 @@ def _show_intra(console: Console, intra: Mapping[str, Any]) -> None:
 
 
 def _show_raters(
-    console: Console, title: str, raters: Sequence[Mapping[str, Any]], beside: Mapping[str, str]
+    console: Console, title: str, raters: Sequence[Mapping[str, Any]], beside: Sequence[str]
 ) -> None:
-    """A row for each rater: kappa overall and of each class."""
+    """A row for each rater: items compared and left out, kappa overall and of each class."""
     classes = _classes(raters)
+    remarks = [_remark(one["kappa"]) for one in raters]
     rows: list[list[object]] = [
         [
             one["rater"],
             one["items"],
-            *(one[key]["items"] for key in beside.values()),
+            sum(one[key]["items"] for key in beside),
             value_text(one["kappa"]),
             interval_text(one["kappa"]),
             *(value_text(one["per_class"][label]["kappa"]) for label in classes),
-            "" if one["kappa"]["status"] == "ok" else one["kappa"]["status"],
+            *([remark] if any(remarks) else []),
         ]
-        for one in raters
+        for one, remark in zip(raters, remarks, strict=True)
     ]
-    head = ("rater", "items", *beside, "kappa", "95% interval", *classes, "remark")
-    console.print(table(title, *head, rows=rows))
+    head = ["rater", "items", "left out", "kappa", "95% interval", *classes]
+    console.print(table(title, *head, *(["remark"] if any(remarks) else []), rows=rows))
+
+
+def _remark(kappa: Mapping[str, Any]) -> str:
+    """What stands in the way of the figure or of its interval."""
+    said = (kappa["status"], kappa["ci_status"])
+    return "; ".join(dict.fromkeys(one for one in said if one != "ok"))
 
 
 def _classes(raters: Sequence[Mapping[str, Any]]) -> list[str]:
