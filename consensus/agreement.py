@@ -111,8 +111,8 @@ def agreement(
     scheme = Scheme.of(ratings, disagreement)
     patterns = compress(ratings.codes, scheme.n_classes)
     pattern_weight = patterns.totals(ratings.weight)
-    counts, squares = rater_counts(patterns.codes, scheme.n_classes)
-    features = item_features(scheme, counts, squares)
+    counts = rater_counts(patterns.codes, scheme.n_classes)
+    features = item_features(scheme, counts)
     whole = _as_one_group(patterns, pattern_weight)
     totals = Totals(scheme, group_totals(scheme, whole, features))
     named = counts * scheme.places

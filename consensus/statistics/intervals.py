@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from consensus.statistics.resampling import FEW_RATERS, MIN_RATERS, few_clusters
+from consensus.statistics.clusters import few_clusters
+from consensus.statistics.resampling import MIN_RATERS
 from consensus.statistics.statistic import Interval
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "proportion_interval",
 ]
 
+FEW_RATERS = 10
 CONFIDENCE = 0.95
 MAX_UNDEFINED = 0.05
 """Above this part of undefined replicates the rest says little about the statistic."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.ratings import Ratings
+from consensus.statistics.clusters import clusters_of, few_clusters
 from consensus.statistics.coefficients import pair_tables
 from consensus.statistics.figures import figures_of
 from consensus.statistics.intervals import (
@@ -17,13 +18,7 @@ from consensus.statistics.intervals import (
     proportion_interval,
 )
 from consensus.statistics.patterns import Patterns
-from consensus.statistics.resampling import (
-    Figures,
-    Replicates,
-    bootstrap,
-    clusters_of,
-    few_clusters,
-)
+from consensus.statistics.resampling import Figures, Replicates, bootstrap
 from consensus.statistics.standard_errors import (
     ANALYTIC,
     LINEARISED,

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from consensus.agreement import agreement
 from consensus.ratings import Ratings
 from consensus.statistics import resampling
+from consensus.statistics.clusters import clusters_of
 from consensus.statistics.figures import figures_of
 from consensus.statistics.patterns import compress
-from consensus.statistics.resampling import bootstrap, clusters_of
+from consensus.statistics.rater_draws import RaterSums, draw_raters
+from consensus.statistics.resampling import bootstrap
 from consensus.statistics.totals import Scheme, Totals, group_totals, item_features, rater_counts
 from consensus.statistics.weights import disagreement_weights
 from tests.consensus.builders import from_matrix
@@ -48,7 +50,7 @@ def rated(n_clusters: int = 25, **options: Any) -> Ratings:
 
 def totals_by_cluster(ratings: Ratings, scheme: Scheme) -> NDArray[np.float64]:
     patterns = compress(ratings.codes, scheme.n_classes)
-    features = item_features(scheme, *rater_counts(patterns.codes, scheme.n_classes))
+    features = item_features(scheme, rater_counts(patterns.codes, scheme.n_classes))
     return group_totals(scheme, clusters_of(ratings, patterns).weighted, features)
 
 
@@ -133,11 +135,12 @@ def test_a_rater_drawn_twice_weighs_twice_and_is_never_paired_with_its_copy(
     scheme = Scheme.of(ratings, disagreement)
     multiplicity = np.array(times, dtype=float)
     patterns = compress(ratings.codes, scheme.n_classes)
-    features = item_features(scheme, *rater_counts(patterns.codes, scheme.n_classes))
+    features = item_features(scheme, rater_counts(patterns.codes, scheme.n_classes))
     clusters = clusters_of(ratings, patterns)
     rows = group_totals(scheme, clusters.weighted, features).sum(axis=0)[None]
-    amounts = patterns.totals(ratings.weight)[None]
-    resampling._resample_raters(scheme, patterns.codes, multiplicity[None], amounts, rows)
+    raters = RaterSums(scheme, patterns.codes)
+    sums = patterns.totals(ratings.weight) @ raters.of_patterns()
+    raters.resample(rows, sums[:, None], multiplicity[None])
     found = figures_of(Totals(scheme, rows), multiplicity[None])
     origin = np.repeat(np.arange(4), times)
     expected = brute_force(ratings.codes[:, origin], origin, disagreement)
@@ -148,7 +151,7 @@ def test_a_rater_drawn_twice_weighs_twice_and_is_never_paired_with_its_copy(
 
 
 def test_raters_are_drawn_until_two_differ() -> None:
-    times = resampling._draw_raters(np.random.default_rng(0), 2000, 3)
+    times = draw_raters(np.random.default_rng(0), 2000, 3)
     assert (times.sum(axis=1) == 3).all()
     assert times.max() == 2
     shares = times.mean(axis=0) / 3
@@ -272,13 +275,12 @@ def test_each_replicate_draws_as_many_clusters_as_there_are() -> None:
     disagreement = disagreement_weights("nominal", ratings.classes, ratings.rank)
     scheme = Scheme.of(ratings, disagreement)
     clusters = clusters_of(ratings, compress(ratings.codes, scheme.n_classes))
-    seen: list[NDArray[np.float64]] = []
 
     def keep(totals: Totals, multiplicity: NDArray[np.float64] | None) -> dict[str, Any]:
-        seen.append(totals["items_rated"])
-        return {"x": totals["items_rated"]}
+        return {"items": totals["items_rated"]}
 
-    bootstrap(scheme, clusters, keep, 50, 0)
+    drawn = bootstrap(scheme, clusters, keep, 50, 0)
     sizes = totals_by_cluster(ratings, scheme)[:, scheme.slices["items_rated"].start]
     assert (sizes == 3).all()
-    assert all((rows == 24).all() for rows in seen[::2])
+    assert (drawn.figures["items"] == 24).all()
+    assert (drawn.left_out["items"] == 21).all()
