@@ -83,7 +83,7 @@ def bootstrap(
     sums = _ClusterSums(scheme, clusters, with_raters=scheme.n_raters >= MIN_RATERS)
     times = None
     if sums.raters is not None:
-        times = draw_raters(rng, n_replicates, scheme.n_raters)
+        times = draw_raters(rng, n_replicates, scheme.n_raters)[:, clusters.rater_place]
     figures: list[Figures] = []
     with_raters: list[Figures] = []
     step = max(1, min(n_replicates, _CELLS // sums.width))
