@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError
 from consensus.ratings import Ratings
+from consensus.statistics.bootstrap_limits import interval_name
 from consensus.statistics.findings import Findings, PairAgreement, PairDetection
 from consensus.statistics.statistic import Statistic
 from consensus.statistics.weights import disagreement_weights
@@ -25,7 +26,8 @@ class Agreement:
 
     ``kappa_on`` says what the chance-corrected figures are about: ``all rated``, or
     ``placed by both`` where nothing is negative for everyone. ``clusters`` are what the
-    intervals rest on, ``notes`` what their reader has to know.
+    intervals rest on, ``interval`` is their kind where they come from replicates, and ``notes``
+    are what their reader has to know.
     """
 
     items: int
@@ -39,6 +41,7 @@ class Agreement:
     kappa_on: str
     bootstrap: int
     seed: int
+    interval: str | None
     coefficients: dict[str, Statistic]
     per_class: dict[str, dict[str, Statistic]]
     f1: Statistic
@@ -60,6 +63,7 @@ class Agreement:
             "kappa_on": self.kappa_on,
             "bootstrap": self.bootstrap,
             "seed": self.seed,
+            "interval": self.interval,
             "coefficients": {name: one.to_dict() for name, one in self.coefficients.items()},
             "per_class": {
                 name: {kind: one.to_dict() for kind, one in figures.items()}
@@ -90,6 +94,7 @@ def agreement(
     weights: str | NDArray[np.float64],
     bootstrap: int = 0,
     seed: int = 0,
+    interval: str = "expanded",
 ) -> Agreement:
     """All agreement figures of ratings, with intervals.
 
@@ -102,6 +107,9 @@ def agreement(
         none where they are areas.
     seed
         Of the bootstrap; the same seed gives the same intervals.
+    interval
+        Which interval from replicates stands as the limits: one of
+        :data:`consensus.statistics.bootstrap_limits.INTERVALS`. The others stand beside it.
 
     Raises
     ------
@@ -109,8 +117,9 @@ def agreement(
         Linear or quadratic weights on classes without an order.
     """
     check_resampling(bootstrap, seed)
+    chosen = interval_name(interval)
     disagreement = disagreement_weights(weights, ratings.classes, ratings.rank)
-    findings = Findings.of(ratings, disagreement, bootstrap=bootstrap, seed=seed)
+    findings = Findings.of(ratings, disagreement, bootstrap=bootstrap, seed=seed, interval=chosen)
     nominal = isinstance(weights, str) and weights == "nominal"
     return Agreement(
         items=findings.n_items,
@@ -124,6 +133,7 @@ def agreement(
         kappa_on="placed by both" if findings.scheme.placed_only else "all rated",
         bootstrap=bootstrap,
         seed=seed,
+        interval=chosen if bootstrap else None,
         coefficients=findings.coefficients(nominal=nominal),
         per_class=findings.per_class(nominal=nominal),
         f1=findings.f1(),

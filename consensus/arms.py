@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consensus.agreement import Agreement, agreement, check_resampling
+from consensus.agreement import Agreement, check_resampling
 from consensus.columns import class_order, negative_class
+from consensus.comparisons import Method
 from consensus.errors import RatingsError
 from consensus.ratings import NOT_RATED, Ratings
+from consensus.statistics.bootstrap_limits import interval_name
+from consensus.statistics.clusters import few_clusters
 from consensus.statistics.findings import AMONG_RATERS
-from consensus.statistics.intervals import Resampled
-from consensus.statistics.paired import paired_replicates, rated_clusters
+from consensus.statistics.intervals import Drawn, Resampled
+from consensus.statistics.paired import PairedReplicates, paired_replicates, rated_clusters
 from consensus.statistics.resampling import Figures
-from consensus.statistics.statistic import Statistic
+from consensus.statistics.statistic import Interval, Statistic
 from consensus.statistics.weights import disagreement_weights
 
 __all__ = ["Arm", "ArmComparison", "compare", "with_common_classes"]
@@ -83,6 +86,7 @@ class ArmComparison:
             },
             "bootstrap": self.arms[0].bootstrap,
             "seed": self.arms[0].seed,
+            "interval": self.arms[0].interval,
             "difference": {
                 "coefficients": {name: one.to_dict() for name, one in self.coefficients.items()},
                 "per_class": {
@@ -95,13 +99,17 @@ class ArmComparison:
         }
 
 
-def compare(first: Arm, second: Arm, *, bootstrap: int, seed: int = 0) -> ArmComparison:
+def compare(
+    first: Arm, second: Arm, *, bootstrap: int, seed: int = 0, interval: str = "expanded"
+) -> ArmComparison:
     """The figures of two arms on the clusters that both hold, and their paired difference.
 
     Parameters
     ----------
     bootstrap
         Replicates; each draws the same clusters in both arms.
+    interval
+        Which interval from replicates stands as the limits.
 
     Raises
     ------
@@ -128,10 +136,10 @@ def compare(first: Arm, second: Arm, *, bootstrap: int, seed: int = 0) -> ArmCom
         )
     first, second = _on_one_footing(first, second)
     arms = first.on(shared), second.on(shared)
-    found = tuple(
-        agreement(arm.ratings, weights=arm.weights, bootstrap=bootstrap, seed=seed) for arm in arms
+    found = [Method(arm.weights, bootstrap, seed, interval).agreement(arm.ratings) for arm in arms]
+    difference = _Difference(
+        (first.name, second.name), (found[0], found[1]), arms, bootstrap, seed, interval
     )
-    difference = _Difference((first.name, second.name), (found[0], found[1]), arms, bootstrap, seed)
     return ArmComparison(
         names=(first.name, second.name),
         arms=(found[0], found[1]),
@@ -207,13 +215,15 @@ class _Difference:
         arms: tuple[Arm, Arm],
         bootstrap: int,
         seed: int,
+        interval: str,
     ) -> None:
         self._names = names
         self._found = found
         self._classes = tuple(arm.ratings.classes for arm in arms)
         self._clusters = found[0].clusters
-        self._resampled = Resampled(found[0].cluster_unit, 2, bootstrap > 0)
-        self._replicates: list[Figures] | None = None
+        self._unit = found[0].cluster_unit
+        self._resampled = Resampled(self._unit, 2, bootstrap > 0, interval_name(interval))
+        self._replicates: PairedReplicates | None = None
         if bootstrap:
             weighted = [
                 (a.ratings, disagreement_weights(a.weights, a.ratings.classes, a.ratings.rank))
@@ -262,12 +272,33 @@ class _Difference:
             if one.value is None:
                 return Statistic.undefined(f"{name}: {one.status.removeprefix('undefined: ')}")
             values.append(one.value)
-        drawn = None
-        if self._replicates is not None:
+        value = values[1] - values[0]
+        if self._replicates is not None and self._replicates.equal:
+            return Statistic.of(value, self._of_equals())
+        interval, beside = self._resampled.interval(
+            self._drawn(value, figure, index), self._clusters
+        )
+        return Statistic.of(value, interval, **beside)
+
+    def _of_equals(self) -> Interval:
+        """Arms that hold the same do not differ, whichever clusters are drawn."""
+        status = few_clusters(self._clusters)
+        if status.startswith("undefined"):
+            return Interval(status)
+        return Interval(status, 0.0, 0.0, 0.0, f"equal arms, cluster by cluster ({self._unit})")
+
+    def _drawn(
+        self, value: float, figure: str, index: tuple[int | None, int | None]
+    ) -> Drawn | None:
+        made = self._replicates
+        if made is None:
+            return None
+
+        def difference(arms: list[Figures]) -> NDArray[np.float64]:
             before, after = (
                 figures[figure] if at is None else figures[figure][:, at]
-                for figures, at in zip(self._replicates, index, strict=True)
+                for figures, at in zip(arms, index, strict=True)
             )
-            drawn = after - before
-        interval, counted = self._resampled.interval(drawn, self._clusters)
-        return Statistic.of(values[1] - values[0], interval, **counted)
+            return after - before
+
+        return Drawn(value, difference(made.figures), difference(made.left_out), made.times, None)

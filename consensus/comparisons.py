@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consensus.agreement import check_resampling
+from consensus.agreement import Agreement, agreement, check_resampling
 from consensus.errors import RatingsError
 from consensus.ratings import NOT_RATED, Ratings
+from consensus.statistics.bootstrap_limits import interval_name
 from consensus.statistics.findings import AMONG_RATERS, GIVEN_REFERENCE, Findings
 from consensus.statistics.patterns import compress, sum_by
 from consensus.statistics.statistic import Statistic
@@ -42,18 +43,34 @@ NO_OTHERS = "undefined: the consensus of the others needs three raters"
 
 @dataclass(frozen=True)
 class Method:
-    """How figures are computed: weights as of :func:`consensus.agreement.agreement`."""
+    """How figures are computed: what :func:`consensus.agreement.agreement` is told."""
 
     weights: str | NDArray[np.float64]
     bootstrap: int = 0
     seed: int = 0
+    interval: str = "expanded"
+
+    def agreement(self, ratings: Ratings) -> Agreement:
+        """All agreement figures of ratings."""
+        return agreement(
+            ratings,
+            weights=self.weights,
+            bootstrap=self.bootstrap,
+            seed=self.seed,
+            interval=self.interval,
+        )
 
     def findings(self, ratings: Ratings, *, directed: bool) -> Findings:
         """The figures of ratings."""
         check_resampling(self.bootstrap, self.seed)
         disagreement = disagreement_weights(self.weights, ratings.classes, ratings.rank)
         return Findings.of(
-            ratings, disagreement, bootstrap=self.bootstrap, seed=self.seed, directed=directed
+            ratings,
+            disagreement,
+            bootstrap=self.bootstrap,
+            seed=self.seed,
+            interval=interval_name(self.interval),
+            directed=directed,
         )
 
 
@@ -172,7 +189,7 @@ def against_others(ratings: Ratings, method: Method) -> dict[str, Any]:
     if n_raters <= MIN_OTHERS:
         return document
     patterns = compress(ratings.codes, n_classes)
-    counts, _ = rater_counts(patterns.codes, n_classes)
+    counts = rater_counts(patterns.codes, n_classes)
     for rater, name in enumerate(ratings.raters):
         own = patterns.codes[:, rater]
         rated = np.flatnonzero(own != NOT_RATED)

@@ -25,7 +25,6 @@ from annotation.store import SOFTWARE_VERSION, Store, now
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion
 from annotation.terminal import plain
-from consensus.agreement import agreement
 from consensus.comparisons import Method, against_others
 from consensus.decisions import answers_in_force
 from consensus.replicates import rate_replicates
@@ -172,9 +171,7 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
     as_of_pull = last_pull_before(session, run)
     rated = rate(session, row, as_of_pull=as_of_pull, with_geometry=False)
     method = Method(rated.protocol.weights, BOOTSTRAP_REPLICATES, BOOTSTRAP_SEED)
-    figures = agreement(
-        rated.ratings, weights=method.weights, bootstrap=method.bootstrap, seed=method.seed
-    ).to_dict()
+    figures = method.agreement(rated.ratings).to_dict()
     figures["reference"] = run_reference(session, run).compared(method)
     figures["others"] = against_others(rated.ratings, method)
     figures["intra_rater"] = rate_replicates(session, row, as_of_pull=as_of_pull).compared(method)

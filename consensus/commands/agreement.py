@@ -31,6 +31,13 @@ COEFFICIENTS = {
 
 
 WEIGHTS = click.Choice(["nominal", "linear", "quadratic"])
+INTERVAL = click.option(
+    "--interval",
+    type=click.Choice(["expanded", "bca", "percentile"]),
+    default="expanded",
+    show_default=True,
+    help="Of the bootstrap; expanded is BCa, widened for few clusters.",
+)
 
 
 @click.command(short_help="How far the raters agree.")
@@ -46,6 +53,7 @@ WEIGHTS = click.Choice(["nominal", "linear", "quadratic"])
 )
 @click.option("--bootstrap", type=click.IntRange(min=0), help="Replicates over clusters.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@INTERVAL
 @click.option(
     "--reference",
     metavar="RATER|adjudicated",
@@ -64,6 +72,7 @@ def agreement(
     weights_file: Path | None,
     bootstrap: int | None,
     seed: int,
+    interval: str,
     reference: str | None,
     run: int | None,
     as_of: str | None,
@@ -87,7 +96,8 @@ def agreement(
             raise InputError(
                 "--table needs no store; leave --protocol, --as-of and --include-derived out"
             )
-        return _outcome(_of_table(file, classes, weights, custom, bootstrap or 0, seed, reference))
+        drawn = bootstrap or 0, seed, interval
+        return _outcome(_of_table(file, classes, weights, custom, drawn, reference))
     if classes is not None:
         raise InputError("--classes belongs to --table; the protocol names the store's classes")
     if reference == ADJUDICATED and (as_of is not None or include_derived):
@@ -97,7 +107,6 @@ def agreement(
         )
     from annotation.lookup import find_protocol
     from annotation.revisions import parse_as_of
-    from consensus.agreement import agreement as coefficients
     from consensus.comparisons import Method, against_others, rater_reference
     from consensus.replicates import rate_replicates
     from consensus.run_reference import run_for, run_reference
@@ -124,10 +133,9 @@ def agreement(
         (weights or rated.protocol.weights) if custom is None else custom.of(ratings.classes),
         1000 if bootstrap is None else bootstrap,
         seed,
+        interval,
     )
-    document = coefficients(
-        ratings, weights=method.weights, bootstrap=method.bootstrap, seed=seed
-    ).to_dict()
+    document = method.agreement(ratings).to_dict()
     document["others"] = against_others(ratings, method)
     document["intra_rater"] = repeated.compared(method)
     if of_run is not None:
@@ -144,12 +152,10 @@ def _of_table(
     classes: str | None,
     weights: str | None,
     custom: ClassWeights | None,
-    bootstrap: int,
-    seed: int,
+    drawn: tuple[int, int, str],
     reference: str | None,
 ) -> dict[str, Any]:
     """The document of a table."""
-    from consensus.agreement import agreement as coefficients
     from consensus.comparisons import Method, against_others, rater_reference, within_raters
     from consensus.long_table import read_long_table, split_classes
 
@@ -159,8 +165,8 @@ def _of_table(
     table = read_long_table(file, declared)
     ratings = table.ratings
     chosen = (weights or "nominal") if custom is None else custom.of(ratings.classes)
-    method = Method(chosen, bootstrap, seed)
-    document = coefficients(ratings, weights=chosen, bootstrap=bootstrap, seed=seed).to_dict()
+    method = Method(chosen, *drawn)
+    document = method.agreement(ratings).to_dict()
     document["others"] = against_others(ratings, method)
     document["intra_rater"] = within_raters(table.replicates, method)
     if reference is not None:

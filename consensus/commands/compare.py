@@ -9,7 +9,7 @@ import click
 
 from annotation.errors import InputError
 from annotation.terminal import Invocation, Outcome, command, counted, table
-from consensus.commands.agreement import COEFFICIENTS, WEIGHTS
+from consensus.commands.agreement import COEFFICIENTS, INTERVAL, WEIGHTS
 from consensus.commands.comparison_tables import interval_text, value_text
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ FILE = click.Path(path_type=Path)
     help="Replicates over the clusters that both arms hold.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@INTERVAL
 @command
 def compare(
     invocation: Invocation,
@@ -62,6 +63,7 @@ def compare(
     weights_file: Path | None,
     bootstrap: int,
     seed: int,
+    interval: str,
 ) -> Outcome:
     """By how much agreement differs between two arms, with a paired bootstrap.
 
@@ -92,7 +94,7 @@ def compare(
                 "--with-replicate"
             )
         arms = _store_arms(invocation, sides, weights, custom)
-    document = difference(*arms, bootstrap=bootstrap, seed=seed).to_dict()
+    document = difference(*arms, bootstrap=bootstrap, seed=seed, interval=interval).to_dict()
     return Outcome(document, lambda console: _show(console, document))
 
 

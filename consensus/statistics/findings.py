@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.ratings import NOT_RATED, Ratings
+from consensus.statistics.bootstrap_limits import IntervalName
 from consensus.statistics.coefficients import COEFFICIENTS, fleiss_null_errors
 from consensus.statistics.figures import figures_of
 from consensus.statistics.patterns import Patterns, WeightedPatterns, compress
@@ -114,6 +115,7 @@ class Findings:
         *,
         bootstrap: int,
         seed: int,
+        interval: IntervalName,
         directed: bool = False,
     ) -> Findings:
         """Compute all figures of ratings.
@@ -124,20 +126,22 @@ class Findings:
             From :func:`consensus.statistics.weights.disagreement_weights`.
         bootstrap, seed
             Replicates over clusters, and their seed; 0 gives analytic intervals.
+        interval
+            The interval from replicates that stands as the limits.
         directed
             Whether the second of two raters is a reference for the first.
         """
         scheme = Scheme.of(ratings, disagreement, directed=directed)
         patterns = compress(ratings.codes, scheme.n_classes)
         weight = patterns.totals(ratings.weight)
-        counts, squares = rater_counts(patterns.codes, scheme.n_classes)
-        features = item_features(scheme, counts, squares)
+        counts = rater_counts(patterns.codes, scheme.n_classes)
+        features = item_features(scheme, counts)
         totals = Totals(scheme, group_totals(scheme, _as_one_group(patterns, weight), features))
         named = counts * scheme.places
         placed = scheme.compared(named, named.sum(axis=1) * (named.sum(axis=1) - 1))
         sample = Sample(patterns.codes, weight, placed, features, totals)
         figures = figures_of(totals)
-        precision = Precision.of(ratings, patterns, sample, figures, bootstrap, seed)
+        precision = Precision.of(ratings, patterns, sample, figures, bootstrap, seed, interval)
         items = weight
         if not scheme.counts:
             items = patterns.totals((ratings.weight > 0).astype(np.float64))

@@ -21,12 +21,34 @@ from numpy.typing import NDArray
 from consensus.ratings import NOT_RATED, Ratings
 from consensus.statistics.figures import figures_of
 from consensus.statistics.patterns import WeightedPatterns, compress
-from consensus.statistics.resampling import Figures, times_drawn
+from consensus.statistics.resampling import Figures, sums_of_others, times_drawn
 from consensus.statistics.totals import Scheme, Totals, group_totals, item_features, rater_counts
 
-__all__ = ["paired_replicates", "rated_clusters"]
+__all__ = ["PairedReplicates", "paired_replicates", "rated_clusters"]
 
 _CELLS = 1 << 23  # numbers in one temporary matrix: 64 MB
+
+
+@dataclass(frozen=True)
+class PairedReplicates:
+    """Figures of all replicates of each arm, and without each cluster.
+
+    Parameters
+    ----------
+    figures
+        Of each arm; row b of every arm comes from the same draw.
+    left_out
+        Of each arm without one of each kind of cluster, first axis of length C.
+    times : shape (C,)
+        How many clusters are of each kind.
+    equal
+        Whether the arms hold the same, cluster by cluster.
+    """
+
+    figures: list[Figures]
+    left_out: list[Figures]
+    times: NDArray[np.int64]
+    equal: bool
 
 
 def rated_clusters(ratings: Ratings) -> set[str]:
@@ -40,8 +62,8 @@ def paired_replicates(
     shared: Sequence[str],
     n_replicates: int,
     seed: int,
-) -> list[Figures]:
-    """Figures of the replicates of each arm; row b of every arm comes from the same draw.
+) -> PairedReplicates:
+    """Draw the clusters of all arms together.
 
     Parameters
     ----------
@@ -62,10 +84,27 @@ def paired_replicates(
         often = times_drawn(rng, np.full(size, len(shared)), times)
         for arm, part, found in zip(held, sums, figures, strict=True):
             found.append(figures_of(Totals(arm.scheme, often @ part)))
-    return [
-        {name: np.concatenate([block[name] for block in found]) for name in found[0]}
-        for found in figures
-    ]
+    return PairedReplicates(
+        figures=[
+            {name: np.concatenate([block[name] for block in found]) for name in found[0]}
+            for found in figures
+        ],
+        left_out=[
+            figures_of(Totals(arm.scheme, _without_each(part, times)))
+            for arm, part in zip(held, sums, strict=True)
+        ],
+        times=times,
+        equal=all(
+            part.shape == sums[0].shape and np.allclose(part, sums[0], rtol=1e-12, atol=0)
+            for part in sums
+        ),
+    )
+
+
+def _without_each(sums: NDArray[np.float64], times: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Totals without one cluster of each kind."""
+    often = times[:, None]
+    return sums_of_others(sums * often) + sums * (often - 1)
 
 
 def _blocks(total: int, size: int) -> Iterator[int]:
@@ -106,7 +145,7 @@ class _ClusterPatterns:
             pattern=self.weighted.pattern[used],
             weight=self.weighted.weight[used],
         )
-        return group_totals(self.scheme, picked, item_features(self.scheme, *counts))
+        return group_totals(self.scheme, picked, item_features(self.scheme, counts))
 
 
 def _alike(

@@ -85,10 +85,10 @@ def test_each_replicate_is_the_figures_of_the_clusters_drawn_in_both_arms() -> N
             ]
             expected = agreement(from_matrix(drawn, classes=CLASSES), weights="nominal")
             for name in ("conger", "fleiss", "gwet", "cohen_pooled"):
-                value = found[side][name][replicate]
+                value = found.figures[side][name][replicate]
                 assert value == pytest.approx(expected.coefficients[name].value), name
             kappas = [expected.per_class[name]["kappa"].value for name in CLASSES]
-            assert found[side]["kappa"][replicate].tolist() == pytest.approx(kappas)
+            assert found.figures[side]["kappa"][replicate].tolist() == pytest.approx(kappas)
 
 
 def test_items_alike_in_both_arms_are_drawn_as_what_they_are() -> None:
