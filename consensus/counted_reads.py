@@ -85,7 +85,8 @@ def counted_reads(
     for read, slide, handle, pulled in rows:
         reason = pulled.excluded
         if reason is None and read.replicate != replicate:
-            reason = f"replicate {read.replicate}: not another rater"
+            reason = f"replicate {read.replicate}: "
+            reason += "not another rater" if replicate == 1 else f"{replicate} is asked for"
         if reason is None and read.id in corrected:
             reason = f"corrected by read {corrected[read.id]}, which is based on it"
         if reason is not None:

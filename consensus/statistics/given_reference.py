@@ -21,6 +21,8 @@ from consensus.statistics.totals import Totals
 
 __all__ = ["given_reference", "given_reference_errors"]
 
+_ROUNDING = 1e-12
+
 
 def given_reference(totals: Totals) -> dict[str, NDArray[np.float64]]:
     """Figures of each class of the reference, shape (B, K); NaN where undefined.
@@ -48,6 +50,9 @@ def given_reference_errors(
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Analytic standard errors of the figures, and the items that each rests on, (K,) both.
 
+    Where no item adds to a conditional kappa's error, as where the rater never misses the class,
+    there is none: 0 would claim certainty.
+
     Parameters
     ----------
     values : shape (K,)
@@ -68,8 +73,10 @@ def given_reference_errors(
     # What one more item does to the observed and to the expected disagreement.
     chance = (given * apart + distance * second - use * expected) / max(n, 1.0)
     terms = given * distance - (1 - values) * chance
+    spread = np.sqrt(times @ terms**2)
+    spread[spread <= _ROUNDING * np.maximum(expected, 1.0)] = np.nan
     return {
-        "conditional_kappa": (quotient(np.sqrt(times @ terms**2), expected), second),
+        "conditional_kappa": (quotient(spread, expected), second),
         "sensitivity": ratio_error(1.0 * (holds & says), 1.0 * holds, times),
         "specificity": ratio_error(1.0 * (both & ~holds & ~says), 1.0 * (both & ~holds), times),
     }

@@ -72,6 +72,8 @@ def test_raters_are_held_against_what_was_adjudicated(
     document(study, "consensus", "run", "--protocol", "prostate", "--method", "majority")
     before = document(study, "agreement", "--reference", "adjudicated", "--bootstrap", "0")
     assert before["reference"]["states"]["disputed"] == {"items": 1, "weight": SQUARE_UM2}
+    whole = sum(amount["weight"] for amount in before["reference"]["states"].values())
+    assert whole == pytest.approx(SLIDE_UM2)
     split = by_rater(before["reference"])["P1"]
     assert split["without_reference"] == {"items": 1, "weight": SQUARE_UM2}
     assert split["kappa"]["value"] == 1

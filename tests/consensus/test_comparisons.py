@@ -156,6 +156,19 @@ def test_a_reference_that_is_no_rater_may_leave_items_out() -> None:
     assert second.per_class["a"]["sensitivity"].value == 0
 
 
+def test_a_class_that_a_rater_never_misses_has_a_kappa_of_one_and_no_false_certainty() -> None:
+    """Analytic or drawn, a sample without an error says nothing about how rare errors are."""
+    rows = [["a", "a"], ["b", "b"], ["b", "c"], ["c", "c"]] * 6
+    for bootstrap in (0, 100):
+        (found,) = against_rater(
+            from_matrix(rows, classes=CLASSES), "R1", Method("nominal", bootstrap=bootstrap)
+        )
+        kappa = found.per_class["a"]["conditional_kappa"]
+        assert kappa.value == 1
+        assert kappa.ci_low is None
+        assert kappa.ci_status.startswith("undefined: ")
+
+
 def test_an_unknown_reference_is_refused_with_the_raters_there_are() -> None:
     with pytest.raises(RatingsError, match=r"no rater 'R9' .*name one of R0, R1"):
         against_rater(from_matrix([["a", "b"]]), "R9", NOMINAL)
