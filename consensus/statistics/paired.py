@@ -128,7 +128,9 @@ class _ClusterPatterns:
         group = group_of[ratings.cluster]
         rated = (ratings.codes != NOT_RATED).any(axis=1)
         weight = np.where(rated & (group >= 0), ratings.weight, 0.0)
-        patterns = compress(ratings.codes, len(ratings.classes))
+        # by name, so that the order of raters has no say in which clusters a seed draws
+        by_name = sorted(range(len(ratings.raters)), key=ratings.raters.__getitem__)
+        patterns = compress(ratings.codes[:, by_name], len(ratings.classes))
         return cls(Scheme.of(ratings, weights), patterns.by_group(group, weight))
 
     def sums(self, clusters: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -108,6 +108,34 @@ def test_items_alike_in_both_arms_are_drawn_as_what_they_are() -> None:
     assert (left.ci_low, left.ci_high) == pytest.approx((right.ci_low, right.ci_high), abs=0.02)
 
 
+@pytest.mark.parametrize("with_patients", [True, False])
+def test_the_order_of_raters_and_rows_changes_no_limit(with_patients: bool) -> None:
+    rng = np.random.default_rng(3)
+    found = []
+    for shuffled in (False, True):
+        arms = []
+        for name, right, seed in (("before", 0.6, 1), ("after", 0.9, 2)):
+            rows, cluster = read(right, seed), patients(160)
+            if not with_patients:
+                cluster = [f"i{item}" for item in range(160)]
+            raters, order = ["A", "B", "C"], np.arange(160)
+            if shuffled:
+                raters, order = ["C", "A", "B"], rng.permutation(160)
+                rows = [[row[2], row[0], row[1]] for row in rows]
+            ratings = from_matrix(
+                [rows[item] for item in order],
+                raters,
+                CLASSES,
+                cluster=[cluster[item] for item in order],
+            )
+            arms.append(Arm(name, ratings, "nominal"))
+        found.append(compare(*arms, bootstrap=100, seed=4))
+    for name, statistic in found[0].coefficients.items():
+        other = found[1].coefficients[name]
+        ours = statistic.value, statistic.se, statistic.ci_low, statistic.ci_high
+        assert ours == pytest.approx((other.value, other.se, other.ci_low, other.ci_high)), name
+
+
 def test_pairing_takes_what_patients_share_out_of_the_interval() -> None:
     """Patients are as hard in both arms, so that drawn apart the difference would vary more."""
     first, second = arm("before", 0.8, 1), arm("after", 0.9, 2)
