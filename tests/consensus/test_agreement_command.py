@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from consensus.errors import TableFileError
-from consensus.long_table import read_long_table, read_table
+from consensus.long_table import read_table
 from consensus.weights_file import read_weights
 from tests.conftest import PROTOCOL, CommandResult, feature, square
+from tests.consensus.test_long_table import ROWS, write_table
 
 Study = Callable[..., CommandResult]
 UM2 = 0.25  # of a pixel at 0.5 um/px
@@ -57,12 +57,6 @@ def by_rater(part: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {one["rater"]: one for one in part["raters"]}
 
 
-def write_table(path: Path, rows: list[tuple[object, ...]], *more: str) -> Path:
-    lines = [",".join(("item", "rater", "label", *more)), *(",".join(map(str, r)) for r in rows)]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
-
-
 def test_raters_are_held_against_what_was_adjudicated(
     study: Study, pull: Callable[..., int]
 ) -> None:
@@ -92,6 +86,43 @@ def test_raters_are_held_against_what_was_adjudicated(
     assert told == "undefined: class not used"
     shown = study("agreement", "--reference", "adjudicated", "--run", 1)
     assert "Against consensus run 1" in shown.out
+
+
+CELLS = """
+name = "cells"
+version = "1"
+task = "objects"
+[[classes]]
+name = "mitosis"
+[[classes]]
+name = "apoptosis"
+"""
+
+
+def test_objects_of_a_run_are_a_reference_with_misses_and_without_specificity(
+    study: Study, write_export: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Of six objects P3 misses one and calls one otherwise; the majority of three holds."""
+    (tmp_path / "cells.toml").write_text(CELLS, encoding="utf-8")
+    assert study("protocol", "add", tmp_path / "cells.toml").status == 0
+    truth = ["mitosis"] * 3 + ["apoptosis"] * 3
+    said = {"P1": truth, "P2": truth, "P3": [None, *truth[1:5], "mitosis"]}
+    for handle, names in said.items():
+        drawn = [feature(square(150 * x, 0), name) for x, name in enumerate(names) if name]
+        path = write_export(drawn, handle)
+        arguments = ("--annotator", handle, "--protocol", "cells", "--accept-copy")
+        assert study("pull", path, *arguments).status == 0
+    made = ("consensus", "run", "--protocol", "cells", "--method", "majority")
+    assert study(*made).status == 0
+    found = document(study, "agreement", "--protocol", "cells", "--reference", "adjudicated")
+    third = by_rater(found["reference"])["P3"]
+    assert (third["items"], third["f1"]["value"]) == (6, pytest.approx(10 / 11))
+    assert third["per_class"]["mitosis"]["sensitivity"]["value"] == pytest.approx(2 / 3)
+    assert third["per_class"]["apoptosis"]["sensitivity"]["value"] == pytest.approx(2 / 3)
+    for figures in third["per_class"].values():
+        assert figures["specificity"]["status"] == "undefined: no joint negatives"
+    assert third["kappa"]["value"] == pytest.approx(1 - (1 / 5) / (13 / 25))
+    assert by_rater(found["others"])["P3"]["kappa"]["value"] == third["kappa"]["value"]
 
 
 def test_a_reference_that_is_not_there_is_refused(study: Study, pull: Callable[..., int]) -> None:
@@ -188,12 +219,6 @@ def test_two_versions_of_a_protocol_are_two_arms_and_other_classes_are_told(
     assert found["difference"]["coefficients"]["conger"]["value"] > 0
 
 
-ROWS: list[tuple[object, ...]] = [
-    *((item, rater, "a" if item % 2 else "b", 1) for item in range(8) for rater in ("A", "B")),
-    *((item, "A", "a" if item in (1, 3, 5, 6) else "b", 2) for item in range(8)),
-]
-
-
 def test_replicates_in_a_table_are_compared_within_their_rater(
     pathquorum: Study, tmp_path: Path
 ) -> None:
@@ -207,36 +232,6 @@ def test_replicates_in_a_table_are_compared_within_their_rater(
     assert own["kappa"]["value"] == pytest.approx(0.5)
     assert any("8 ratings of replicate 2 or later" in note for note in found["notes"])
     assert read_table(table).items == tuple(map(str, range(8)))
-
-
-def test_a_table_without_second_readings_is_the_same_with_and_without_the_column(
-    tmp_path: Path,
-) -> None:
-    firsts = [row for row in ROWS if row[3] == 1]
-    with_column = read_long_table(write_table(tmp_path / "a.csv", firsts, "replicate"))
-    without = read_long_table(write_table(tmp_path / "b.csv", [row[:3] for row in firsts]))
-    assert with_column.replicates == without.replicates == {}
-    assert np.array_equal(with_column.ratings.codes, without.ratings.codes)
-    assert with_column.ratings.notes == ()
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([(1, "A", "x", 0)], "line 2 has replicate '0'; count"),
-        ([(1, "A", "x", "two")], "line 2 has replicate 'two'; count"),
-        ([(1, "A", "x", 2)], "has no row of replicate 1"),
-        (
-            [(1, "A", "x", 2), (1, "A (replicate 2)", "x", 1)],
-            "name is that of another one's replicate",
-        ),
-    ],
-)
-def test_replicates_that_do_not_count_are_refused(
-    tmp_path: Path, rows: list[tuple[object, ...]], message: str
-) -> None:
-    with pytest.raises(TableFileError, match=message):
-        read_long_table(write_table(tmp_path / "t.csv", rows, "replicate"))
 
 
 WEIGHTS = "class,c,a,b\nc,0,4,2\na,4,0,2\nb,2,2,0\n"
