@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("annotation.commands.pulls:diff", "What changed between two pulls."),
     "restore": ("annotation.commands.pulls:restore", "Write an earlier state as GeoJSON."),
     "agreement": ("consensus.commands.agreement:agreement", "How far the raters agree."),
+    "compare": ("consensus.commands.compare:compare", "By how much two arms differ."),
     "consensus": ("consensus.commands.runs:consensus", "Fuse the ratings to a consensus."),
     "adjudicate": ("consensus.commands.adjudication:adjudicate", "Decide what is disputed."),
     "release": ("consensus.commands.releases:release", "Freeze a training set."),

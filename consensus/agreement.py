@@ -12,16 +12,12 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError
 from consensus.ratings import Ratings
-from consensus.statistics.figures import figures_of
+from consensus.statistics.bootstrap_limits import interval_name
 from consensus.statistics.findings import Findings, PairAgreement, PairDetection
-from consensus.statistics.patterns import Patterns, WeightedPatterns, compress
-from consensus.statistics.precision import Precision
-from consensus.statistics.standard_errors import Sample
 from consensus.statistics.statistic import Statistic
-from consensus.statistics.totals import Scheme, Totals, group_totals, item_features, rater_counts
 from consensus.statistics.weights import disagreement_weights
 
-__all__ = ["Agreement", "agreement"]
+__all__ = ["Agreement", "agreement", "check_resampling"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,8 @@ class Agreement:
 
     ``kappa_on`` says what the chance-corrected figures are about: ``all rated``, or
     ``placed by both`` where nothing is negative for everyone. ``clusters`` are what the
-    intervals rest on, ``notes`` what their reader has to know.
+    intervals rest on, ``interval`` is their kind where they come from replicates, and ``notes``
+    are what their reader has to know.
     """
 
     items: int
@@ -44,6 +41,7 @@ class Agreement:
     kappa_on: str
     bootstrap: int
     seed: int
+    interval: str | None
     coefficients: dict[str, Statistic]
     per_class: dict[str, dict[str, Statistic]]
     f1: Statistic
@@ -65,6 +63,7 @@ class Agreement:
             "kappa_on": self.kappa_on,
             "bootstrap": self.bootstrap,
             "seed": self.seed,
+            "interval": self.interval,
             "coefficients": {name: one.to_dict() for name, one in self.coefficients.items()},
             "per_class": {
                 name: {kind: one.to_dict() for kind, one in figures.items()}
@@ -75,8 +74,18 @@ class Agreement:
                 "pairs": [pair.to_dict() for pair in self.f1_pairs],
             },
             "pairs": [pair.to_dict() for pair in self.pairs],
+            "matrix": {"raters": list(self.raters), "kappa": self._matrix()},
             "notes": list(self.notes),
         }
+
+    def _matrix(self) -> list[list[float | None]]:
+        """Kappa of every two raters; None on the diagonal, and where ``pairs`` says why."""
+        column = {rater: index for index, rater in enumerate(self.raters)}
+        cells: list[list[float | None]] = [[None] * len(column) for _ in column]
+        for pair in self.pairs:
+            a, b = column[pair.a], column[pair.b]
+            cells[a][b] = cells[b][a] = pair.kappa.value
+        return cells
 
 
 def agreement(
@@ -85,6 +94,7 @@ def agreement(
     weights: str | NDArray[np.float64],
     bootstrap: int = 0,
     seed: int = 0,
+    interval: str = "expanded",
 ) -> Agreement:
     """All agreement figures of ratings, with intervals.
 
@@ -97,35 +107,19 @@ def agreement(
         none where they are areas.
     seed
         Of the bootstrap; the same seed gives the same intervals.
+    interval
+        Which interval from replicates stands as the limits: one of
+        :data:`consensus.statistics.bootstrap_limits.INTERVALS`. The others stand beside it.
 
     Raises
     ------
     UnorderedClassesError
         Linear or quadratic weights on classes without an order.
     """
-    if bootstrap < 0:
-        raise InputError(f"--bootstrap {bootstrap} is negative; give a number of replicates, or 0")
-    if seed < 0:
-        raise InputError(f"--seed {seed} is negative; give a whole number from 0 on")
+    check_resampling(bootstrap, seed)
+    chosen = interval_name(interval)
     disagreement = disagreement_weights(weights, ratings.classes, ratings.rank)
-    scheme = Scheme.of(ratings, disagreement)
-    patterns = compress(ratings.codes, scheme.n_classes)
-    pattern_weight = patterns.totals(ratings.weight)
-    counts, squares = rater_counts(patterns.codes, scheme.n_classes)
-    features = item_features(scheme, counts, squares)
-    whole = _as_one_group(patterns, pattern_weight)
-    totals = Totals(scheme, group_totals(scheme, whole, features))
-    named = counts * scheme.places
-    placed = scheme.compared(named, named.sum(axis=1) * (named.sum(axis=1) - 1))
-    sample = Sample(patterns.codes, pattern_weight, placed, features, totals)
-    figures = figures_of(totals)
-    precision = Precision.of(ratings, patterns, sample, figures, bootstrap, seed)
-    pattern_items = pattern_weight
-    if not scheme.counts:
-        pattern_items = patterns.totals((ratings.weight > 0).astype(np.float64))
-    findings = Findings(
-        ratings, patterns, totals, figures, precision, pattern_items, pattern_weight
-    )
+    findings = Findings.of(ratings, disagreement, bootstrap=bootstrap, seed=seed, interval=chosen)
     nominal = isinstance(weights, str) and weights == "nominal"
     return Agreement(
         items=findings.n_items,
@@ -135,20 +129,23 @@ def agreement(
         weight_unit=ratings.weight_unit,
         domain_um2=ratings.domain_um2,
         cluster_unit=ratings.cluster_unit,
-        clusters=precision.n_clusters,
-        kappa_on="placed by both" if scheme.placed_only else "all rated",
+        clusters=findings.precision.n_clusters,
+        kappa_on="placed by both" if findings.scheme.placed_only else "all rated",
         bootstrap=bootstrap,
         seed=seed,
+        interval=chosen if bootstrap else None,
         coefficients=findings.coefficients(nominal=nominal),
         per_class=findings.per_class(nominal=nominal),
         f1=findings.f1(),
         f1_pairs=findings.f1_pairs(),
         pairs=findings.pairs(),
-        notes=ratings.notes + precision.notes,
+        notes=ratings.notes + findings.precision.notes,
     )
 
 
-def _as_one_group(patterns: Patterns, weight: NDArray[np.float64]) -> WeightedPatterns:
-    used = np.flatnonzero(weight > 0)
-    none = np.zeros(len(used), dtype=np.int64)
-    return WeightedPatterns(patterns.codes, np.zeros(1, dtype=np.int64), none, used, weight[used])
+def check_resampling(bootstrap: int, seed: int) -> None:
+    """Refuse numbers of replicates and seeds that can't be meant."""
+    if bootstrap < 0:
+        raise InputError(f"--bootstrap {bootstrap} is negative; give a number of replicates, or 0")
+    if seed < 0:
+        raise InputError(f"--seed {seed} is negative; give a whole number from 0 on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from annotation.tables import Annotator, Patient, ProtocolVersion, PullRead, Read, Slide
 
-__all__ = ["CountedRead", "ExcludedRead", "counted_reads", "pulled_reads"]
+__all__ = ["CountedRead", "ExcludedRead", "counted_reads", "pulled_reads", "repeated_reads"]
 
 
 @dataclass(frozen=True)
@@ -59,29 +60,88 @@ def pulled_reads(
 
 
 def counted_reads(
-    session: Session, protocol: ProtocolVersion, as_of_pull: int | None = None
+    session: Session,
+    protocol: ProtocolVersion,
+    as_of_pull: int | None = None,
+    *,
+    replicate: int = 1,
 ) -> tuple[list[CountedRead], list[ExcludedRead]]:
-    """The reads of a protocol version as they stood after a pull: those that count, and the rest."""
+    """The reads of a protocol version as they stood after a pull: those that count, and the rest.
+
+    Parameters
+    ----------
+    replicate
+        Which reading of each annotator counts.
+    """
     rows = pulled_reads(session, protocol.id, as_of_pull)
-    patients = {row.id: row.name for row in session.scalars(select(Patient))}
+    patients = _patients(session)
     # A correction that does not count itself leaves what it corrected in force.
     corrected = {
         read.based_on_id: read.id
         for read, _, _, pulled in rows
-        if pulled.excluded is None and read.replicate == 1
+        if pulled.excluded is None and read.replicate == replicate
     }
     counted, excluded = [], []
     for read, slide, handle, pulled in rows:
         reason = pulled.excluded
-        if reason is None and read.replicate > 1:
-            reason = f"replicate {read.replicate}: not another rater"
+        if reason is None and read.replicate != replicate:
+            reason = f"replicate {read.replicate}: "
+            reason += "not another rater" if replicate == 1 else f"{replicate} is asked for"
         if reason is None and read.id in corrected:
             reason = f"corrected by read {corrected[read.id]}, which is based on it"
         if reason is not None:
             excluded.append(ExcludedRead(read.id, handle, slide.name, reason))
             continue
-        patient = None if slide.patient_id is None else patients[slide.patient_id]
-        counted.append(
-            CountedRead(read.id, handle, slide, patient or slide.name, patient is not None)
-        )
+        counted.append(_counted(read, handle, slide, patients))
     return counted, excluded
+
+
+def repeated_reads(
+    session: Session, protocol: ProtocolVersion, as_of_pull: int | None = None
+) -> tuple[dict[str, list[tuple[int, CountedRead]]], list[ExcludedRead]]:
+    """The slides that an annotator read more than once: by handle the replicates and their reads.
+
+    A read that goes back to another one of the same annotator, or to the same draft of somebody
+    else's, is no second reading. It is left out and told, with reads that don't count anyway.
+    """
+    rows = pulled_reads(session, protocol.id, as_of_pull)
+    patients = _patients(session)
+    based_on = {read.id: read.based_on_id for read, _, _, _ in rows}
+    of_slide: dict[tuple[str, int], list[tuple[Read, Slide, PullRead]]] = defaultdict(list)
+    for read, slide, handle, pulled in rows:
+        of_slide[handle, slide.id].append((read, slide, pulled))
+    repeated: dict[str, list[tuple[int, CountedRead]]] = defaultdict(list)
+    excluded = []
+    for (handle, _), reads in of_slide.items():
+        if len(reads) < 2:
+            continue
+        independent: dict[int, tuple[int, CountedRead]] = {}
+        for read, slide, pulled in reads:
+            origin = _origin(read.id, based_on)
+            reason = pulled.excluded
+            if reason is None and origin in independent:
+                earlier, _ = independent[origin]
+                reason = f"replicate {read.replicate} goes back to the same read as {earlier}"
+            if reason is not None:
+                excluded.append(ExcludedRead(read.id, handle, slide.name, reason))
+                continue
+            independent[origin] = read.replicate, _counted(read, handle, slide, patients)
+        if len(independent) > 1:
+            repeated[handle] += independent.values()
+    return dict(repeated), excluded
+
+
+def _origin(read: int, based_on: dict[int, int | None]) -> int:
+    """The read that a read goes back to: itself, unless it is based on another one."""
+    while (basis := based_on.get(read)) is not None:
+        read = basis
+    return read
+
+
+def _patients(session: Session) -> dict[int, str]:
+    return {row.id: row.name for row in session.scalars(select(Patient))}
+
+
+def _counted(read: Read, handle: str, slide: Slide, patients: dict[int, str]) -> CountedRead:
+    patient = None if slide.patient_id is None else patients[slide.patient_id]
+    return CountedRead(read.id, handle, slide, patient or slide.name, patient is not None)

@@ -59,7 +59,7 @@ def majority(ratings: Ratings, *, quorum: float = 0.5, min_raters: int = 1) -> F
         raise InputError(f"quorum {quorum:g} is no share; give a number from 0 to below 1")
     check_min_raters(min_raters)
     patterns = compress(ratings.codes, len(ratings.classes))
-    votes, _ = rater_counts(patterns.codes, len(ratings.classes))
+    votes = rater_counts(patterns.codes, len(ratings.classes))
     n_ratings = votes.sum(axis=1)
     rated = n_ratings > 0
     shares = np.full(votes.shape, 1 / votes.shape[1])

@@ -1,19 +1,24 @@
-"""A long table of ratings in a CSV file: columns item, rater, label and perhaps weight and cluster."""
+"""A long table of ratings in a CSV file: columns item, rater, label and perhaps others.
+
+``weight`` and ``cluster`` are about the row's item. ``replicate`` counts a rater's readings from 1
+on: the first ones are compared among raters, all of them within each rater.
+"""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from consensus.errors import TableFileError
-from consensus.ratings import Ratings
+from consensus.ratings import NOT_RATED, Ratings
 
-__all__ = ["read_table", "split_classes"]
+__all__ = ["LongTable", "read_long_table", "read_table", "split_classes"]
 
 REQUIRED = ("item", "rater", "label")
-OPTIONAL = ("weight", "cluster")
+OPTIONAL = ("weight", "cluster", "replicate")
 
 MAX_BYTES = 2_000_000_000
 """Larger files would not fit into memory as ratings."""
@@ -26,7 +31,28 @@ def split_classes(text: str | None) -> list[str] | None:
     return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [""])]
 
 
+@dataclass(frozen=True)
+class LongTable:
+    """What a table holds.
+
+    Parameters
+    ----------
+    ratings
+        The first reading of each rater.
+    replicates
+        Of each rater who read something again: the ratings of their readings, a column each.
+    """
+
+    ratings: Ratings
+    replicates: dict[str, Ratings]
+
+
 def read_table(path: Path | str, classes: Sequence[str] | None = None) -> Ratings:
+    """The first reading of each rater; see :func:`read_long_table`."""
+    return read_long_table(path, classes).ratings
+
+
+def read_long_table(path: Path | str, classes: Sequence[str] | None = None) -> LongTable:
     """Ratings from a CSV file in UTF-8, with or without a byte order mark.
 
     An empty label means not rated. Further columns are left alone and named in the notes.
@@ -60,7 +86,7 @@ def read_table(path: Path | str, classes: Sequence[str] | None = None) -> Rating
         ) from error
 
 
-def _read(path: Path, reader: Iterator[list[str]], classes: Sequence[str] | None) -> Ratings:
+def _read(path: Path, reader: Iterator[list[str]], classes: Sequence[str] | None) -> LongTable:
     rows = _rows(path, reader)
     header = [name.strip().lower() for name in next(rows, (0, []))[1]]
     columns = _columns(path, header)
@@ -86,18 +112,74 @@ def _read(path: Path, reader: Iterator[list[str]], classes: Sequence[str] | None
                 path=str(path),
                 row=line,
             )
+        if "replicate" in cells and not _counts(cells["replicate"][-1]):
+            raise TableFileError(
+                f"{path} line {line} has replicate {cells['replicate'][-1]!r}; count a rater's "
+                "readings from 1 on",
+                path=str(path),
+                row=line,
+            )
     if not cells["item"]:
         raise TableFileError(f"{path} has no ratings; give a row for each", path=str(path))
     further = [name for name in header if name not in columns]
-    return Ratings.from_table(
+    readers = cells["rater"]
+    readings = [int(text or 1) for text in cells.get("replicate", [])] or [1] * len(readers)
+    reader_of = {
+        _reading_name(rater, number): (rater, number)
+        for rater, number in zip(readers, readings, strict=True)
+    }
+    if len(reader_of) < len(set(zip(readers, readings, strict=True))):
+        raise TableFileError(
+            f"{path} has a rater whose name is that of another one's replicate; rename the rater",
+            path=str(path),
+        )
+    ratings = Ratings.from_table(
         cells["item"],
-        cells["rater"],
+        [_reading_name(*key) for key in zip(readers, readings, strict=True)],
         cells["label"],
         classes=classes,
         weight=[float(text) for text in cells["weight"]] if "weight" in cells else None,
         cluster=cells.get("cluster"),
         notes=(f"columns not used: {', '.join(further)}",) if further else (),
     )
+    if all(number == 1 for _, number in reader_of.values()):
+        return LongTable(ratings, {})
+    return _by_reading(path, ratings, [reader_of[name] for name in ratings.raters])
+
+
+def _reading_name(rater: str, number: int) -> str:
+    return rater if number == 1 else f"{rater} (replicate {number})"
+
+
+def _by_reading(path: Path, ratings: Ratings, readings: list[tuple[str, int]]) -> LongTable:
+    """Part the columns of a table, one for each reading, into first readings and replicates."""
+    first = [column for column, (_, number) in enumerate(readings) if number == 1]
+    if not first:
+        raise TableFileError(
+            f"{path} has no row of replicate 1; count each rater's readings from 1 on",
+            path=str(path),
+        )
+    later = int((ratings.codes != NOT_RATED).sum() - (ratings.codes[:, first] != NOT_RATED).sum())
+    note = f"{later} ratings of replicate 2 or later count for agreement within a rater only"
+    replicates = {}
+    for rater in sorted({rater for rater, _ in readings}):
+        own = sorted((number, c) for c, (name, number) in enumerate(readings) if name == rater)
+        if len(own) > 1:
+            names = tuple(f"replicate {number}" for number, _ in own)
+            columns = [column for _, column in own]
+            replicates[rater] = replace(ratings, raters=names, codes=ratings.codes[:, columns])
+    rated = (ratings.codes[:, first] != NOT_RATED).any(axis=1)
+    among_raters = replace(
+        ratings,
+        items=tuple(item for item, used in zip(ratings.items, rated, strict=True) if used),
+        raters=tuple(readings[column][0] for column in first),
+        codes=ratings.codes[rated][:, first],
+        weight=ratings.weight[rated],
+        cluster=ratings.cluster[rated],
+        joint_negatives=None,  # found out anew: later readings have no say in it
+        notes=(*ratings.notes, note),
+    )
+    return LongTable(among_raters, replicates)
 
 
 def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
@@ -119,7 +201,7 @@ def _columns(path: Path, header: list[str]) -> dict[str, int]:
             found = ", ".join(repr(column) for column in header) or "nothing"
             raise TableFileError(
                 f"{path} has no column {name!r} (found {found}); the header must name "
-                f"{', '.join(REQUIRED)}, and may name {' and '.join(OPTIONAL)}",
+                f"{', '.join(REQUIRED)}, and may name {', '.join(OPTIONAL)}",
                 path=str(path),
                 column=name,
             )
@@ -144,3 +226,8 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _counts(text: str) -> bool:
+    """Whether a cell is empty, or a whole number from 1 on."""
+    return not text or (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) >= 1)

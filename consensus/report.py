@@ -25,14 +25,16 @@ from annotation.store import SOFTWARE_VERSION, Store, now
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion
 from annotation.terminal import plain
-from consensus.agreement import agreement
+from consensus.comparisons import Method, against_others
 from consensus.decisions import answers_in_force
+from consensus.replicates import rate_replicates
 from consensus.reporting.agreement import AgreementSection, agreement_section
 from consensus.reporting.consensus import ConsensusSection, consensus_section
 from consensus.reporting.figures import FiguresSection, figures_section
 from consensus.reporting.numbers import moment_text
 from consensus.reporting.protocol import ProtocolSection, protocol_section
 from consensus.reporting.study import StudySection, study_section
+from consensus.run_reference import run_reference
 from consensus.runs import find_run, last_pull_before
 from consensus.study_ratings import rate
 from consensus.tables import ConsensusRun
@@ -168,12 +170,11 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
     row = session.get_one(ProtocolVersion, run.protocol_id)
     as_of_pull = last_pull_before(session, run)
     rated = rate(session, row, as_of_pull=as_of_pull, with_geometry=False)
-    figures = agreement(
-        rated.ratings,
-        weights=rated.protocol.weights,
-        bootstrap=BOOTSTRAP_REPLICATES,
-        seed=BOOTSTRAP_SEED,
-    )
+    method = Method(rated.protocol.weights, BOOTSTRAP_REPLICATES, BOOTSTRAP_SEED)
+    figures = method.agreement(rated.ratings).to_dict()
+    figures["reference"] = run_reference(session, run).compared(method)
+    figures["others"] = against_others(rated.ratings, method)
+    figures["intra_rater"] = rate_replicates(session, row, as_of_pull=as_of_pull).compared(method)
     consensus = consensus_section(session, run)
     decided = answers_in_force(session, run).values()
     return Report(
@@ -185,7 +186,7 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
             as_of_pull,
             Counter(decision.by_id for decision in decided if decision.by_id is not None),
         ),
-        agreement=agreement_section(figures.to_dict()),
+        agreement=agreement_section(figures),
         consensus=consensus,
         figures=figures_section(session, run, consensus.entries, as_of_pull),
         digest_matches=rated.input_digest == run.input_digest,

@@ -27,7 +27,7 @@ from consensus.matching import Matches, ObjectLayer, match_objects
 from consensus.overlay import DomainRule, Faces, Layer, Overlap, overlay
 from consensus.ratings import NOT_RATED, Ratings
 
-__all__ = ["RatedItem", "StudyRatings", "rate"]
+__all__ = ["RatedItem", "StudyRatings", "joint_negatives", "rate", "rate_reads"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def rate(
     as_of_pull: int | None = None,
     include_derived: bool = False,
     with_geometry: bool = True,
+    replicate: int = 1,
 ) -> StudyRatings:
     """Rate everything that counts under a protocol version.
 
@@ -93,14 +94,15 @@ def rate(
         Count also what a person made by changing an object that pathquorum pushed.
     with_geometry
         Whether items get their regions; statistics need none.
+    replicate
+        Which reading of each annotator counts.
 
     Raises
     ------
     NoRatingsError
         No read counts.
     """
-    protocol = protocol_of(row)
-    reads, excluded = counted_reads(session, row, as_of_pull)
+    reads, excluded = counted_reads(session, row, as_of_pull, replicate=replicate)
     if not reads:
         reasons = "; ".join(sorted({e.reason for e in excluded}))
         raise NoRatingsError(
@@ -108,6 +110,29 @@ def rate(
             + (f" ({reasons})" if reasons else "")
             + "; bring some in with `pathquorum pull`"
         )
+    return rate_reads(
+        session,
+        row,
+        reads,
+        excluded,
+        as_of_pull=as_of_pull,
+        include_derived=include_derived,
+        with_geometry=with_geometry,
+    )
+
+
+def rate_reads(
+    session: Session,
+    row: ProtocolVersion,
+    reads: Sequence[CountedRead],
+    excluded: list[ExcludedRead],
+    *,
+    as_of_pull: int | None,
+    include_derived: bool,
+    with_geometry: bool,
+) -> StudyRatings:
+    """Rate these reads, of a slide all in a row; their ``annotator`` is the rater."""
+    protocol = protocol_of(row)
     digest = hashlib.sha256(row.sha256.encode())
     slides: list[tuple[list[CountedRead], _SlideItems]] = []
     for _, group in groupby(reads, key=lambda read: read.slide.id):
@@ -321,7 +346,7 @@ def _assemble(
         negative=None if protocol.negative is None else protocol.codes[protocol.negative],
         weight_unit="um2" if regions else "count",
         cluster_unit="patient" if by_patient else "slide",
-        joint_negatives=_joint_negatives(protocol),
+        joint_negatives=joint_negatives(protocol),
         slide=np.concatenate(slide_of),
         slide_names=tuple(reads[0].slide.name for reads, _ in slides),
         domain_um2=float(weight.sum()) if regions else None,
@@ -330,7 +355,7 @@ def _assemble(
     return StudyRatings(protocol, row, ratings, items, excluded, input_digest, notes)
 
 
-def _joint_negatives(protocol: Protocol) -> bool | None:
+def joint_negatives(protocol: Protocol) -> bool | None:
     """What nobody marked is no item of objects, nor of regions whose domain is their union."""
     if protocol.task == "slides":
         return None

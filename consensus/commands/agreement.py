@@ -9,9 +9,15 @@ import click
 
 from annotation.errors import InputError
 from annotation.terminal import Invocation, Outcome, command, counted, table
+from consensus.commands.comparison_tables import show_comparisons
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from consensus.weights_file import ClassWeights
+
+ADJUDICATED = "adjudicated"
+"""The reference that is a consensus run and not a rater."""
 
 COEFFICIENTS = {
     "percent": "weighted agreement",
@@ -24,17 +30,36 @@ COEFFICIENTS = {
 }
 
 
+WEIGHTS = click.Choice(["nominal", "linear", "quadratic"])
+INTERVAL = click.option(
+    "--interval",
+    type=click.Choice(["expanded", "bca", "percentile"]),
+    default="expanded",
+    show_default=True,
+    help="Of the bootstrap; expanded is BCa, widened for few clusters.",
+)
+
+
 @click.command(short_help="How far the raters agree.")
 @click.option("--protocol", metavar="NAME", help="The protocol, or NAME@VERSION.")
 @click.option("--table", "file", type=click.Path(path_type=Path), help="A CSV file; no store.")
 @click.option("--classes", metavar="A,B,C", help="With --table: the classes in their order.")
+@click.option("--weights", type=WEIGHTS, help="Default: the protocol's; for a table nominal.")
 @click.option(
-    "--weights",
-    type=click.Choice(["nominal", "linear", "quadratic"]),
-    help="Default: the protocol's; for a table nominal.",
+    "--weights-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Disagreement of every two classes: a square table, 0 on its diagonal.",
 )
 @click.option("--bootstrap", type=click.IntRange(min=0), help="Replicates over clusters.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@INTERVAL
+@click.option(
+    "--reference",
+    metavar="RATER|adjudicated",
+    help="Compare the raters with one of them, or with a consensus run and its decisions.",
+)
+@click.option("--run", type=int, help="With --reference adjudicated; default: the latest run.")
 @click.option("--as-of", metavar="T", help="A pull's number or an ISO 8601 time.")
 @click.option("--include-derived", is_flag=True, help="Count what began as our own objects.")
 @command
@@ -44,53 +69,109 @@ def agreement(
     file: Path | None,
     classes: str | None,
     weights: str | None,
+    weights_file: Path | None,
     bootstrap: int | None,
     seed: int,
+    interval: str,
+    reference: str | None,
+    run: int | None,
     as_of: str | None,
     include_derived: bool,
 ) -> Outcome:
     """How far the raters agree: per class and overall, with intervals.
 
-    A table has the columns item, rater and label, and may have weight and cluster.
+    Also each rater against the consensus of the others, against a reference, and against their
+    own earlier reads. A table has the columns item, rater and label, and may have weight, cluster
+    and replicate.
     """
-    from consensus.agreement import agreement as coefficients
+    from consensus.weights_file import read_weights
 
+    if weights is not None and weights_file is not None:
+        raise InputError("--weights and --weights-file say the same thing; give one of them")
+    if run is not None and (file is not None or reference != ADJUDICATED):
+        raise InputError(f"--run belongs to --reference {ADJUDICATED} in a store")
+    custom = None if weights_file is None else read_weights(weights_file)
     if file is not None:
-        from consensus.long_table import read_table, split_classes
-
-        if protocol is not None or as_of is not None:
-            raise InputError("--table needs no store; leave --protocol and --as-of out")
-        found = coefficients(
-            read_table(file, split_classes(classes)),
-            weights=weights or "nominal",
-            bootstrap=bootstrap or 0,
-            seed=seed,
-        )
-        return _outcome(found.to_dict())
+        if protocol is not None or as_of is not None or include_derived:
+            raise InputError(
+                "--table needs no store; leave --protocol, --as-of and --include-derived out"
+            )
+        drawn = bootstrap or 0, seed, interval
+        return _outcome(_of_table(file, classes, weights, custom, drawn, reference))
     if classes is not None:
         raise InputError("--classes belongs to --table; the protocol names the store's classes")
+    if reference == ADJUDICATED and (as_of is not None or include_derived):
+        raise InputError(
+            f"--reference {ADJUDICATED} takes the raters as the run saw them; leave --as-of and "
+            "--include-derived out"
+        )
     from annotation.lookup import find_protocol
     from annotation.revisions import parse_as_of
+    from consensus.comparisons import Method, against_others, rater_reference
+    from consensus.replicates import rate_replicates
+    from consensus.run_reference import run_for, run_reference
     from consensus.study_ratings import rate
 
     with invocation.store.reading() as session:
+        row = find_protocol(session, protocol)
+        of_run = None
+        if reference == ADJUDICATED:
+            of_run = run_reference(session, run_for(session, row, run))
+        as_of_pull = parse_as_of(session, as_of)
         rated = rate(
             session,
-            find_protocol(session, protocol),
-            as_of_pull=parse_as_of(session, as_of),
+            row,
+            as_of_pull=as_of_pull,
             include_derived=include_derived,
             with_geometry=False,
         )
-    found = coefficients(
-        rated.ratings,
-        weights=weights or rated.protocol.weights,
-        bootstrap=1000 if bootstrap is None else bootstrap,
-        seed=seed,
+        repeated = rate_replicates(
+            session, row, as_of_pull=as_of_pull, include_derived=include_derived
+        )
+    ratings = rated.ratings
+    method = Method(
+        (weights or rated.protocol.weights) if custom is None else custom.of(ratings.classes),
+        1000 if bootstrap is None else bootstrap,
+        seed,
+        interval,
     )
-    document = found.to_dict()
+    document = method.agreement(ratings).to_dict()
+    document["others"] = against_others(ratings, method)
+    document["intra_rater"] = repeated.compared(method)
+    if of_run is not None:
+        document["reference"] = of_run.compared(method)
+    elif reference is not None:
+        document["reference"] = rater_reference(ratings, reference, method)
     document["protocol"] = f"{rated.row.name}@{rated.row.version}"
     document["excluded"] = [read.to_dict() for read in rated.excluded]
     return _outcome(document)
+
+
+def _of_table(
+    file: Path,
+    classes: str | None,
+    weights: str | None,
+    custom: ClassWeights | None,
+    drawn: tuple[int, int, str],
+    reference: str | None,
+) -> dict[str, Any]:
+    """The document of a table."""
+    from consensus.comparisons import Method, against_others, rater_reference, within_raters
+    from consensus.long_table import read_long_table, split_classes
+
+    declared = split_classes(classes)
+    if declared is None and custom is not None:
+        declared = list(custom.classes)
+    table = read_long_table(file, declared)
+    ratings = table.ratings
+    chosen = (weights or "nominal") if custom is None else custom.of(ratings.classes)
+    method = Method(chosen, *drawn)
+    document = method.agreement(ratings).to_dict()
+    document["others"] = against_others(ratings, method)
+    document["intra_rater"] = within_raters(table.replicates, method)
+    if reference is not None:
+        document["reference"] = rater_reference(ratings, reference, method)
+    return document
 
 
 def _outcome(document: dict[str, Any]) -> Outcome:
@@ -141,6 +222,7 @@ def show_agreement(console: Console, document: dict[str, Any]) -> None:
     if found and found["f1"]["value"] is not None:
         value, interval, remark = _cells(found["f1"], False)
         console.print(f"Found by both (F1): {value} {interval} {remark}".rstrip(), markup=False)
+    show_comparisons(console, document)
     for read in document.get("excluded", []):
         console.print(
             f"Left out: read {read['read']} of {read['slide']} by {read['annotator']}: "

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from consensus.reporting.comparisons import RaterComparison, comparison_tables
 from consensus.reporting.numbers import MARKS, AreaScale, ShownStatistic, count_text, shown
+from consensus.statistics.intervals import METHODS
 
 __all__ = ["AgreementSection", "agreement_section"]
 
@@ -49,6 +51,8 @@ class ClassRow:
     fleiss: ShownStatistic
     dice: ShownStatistic
     prevalence: ShownStatistic
+    prevalence_index: ShownStatistic
+    bias_index: ShownStatistic
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class AgreementSection:
     matrix: list[MatrixPart]
     pairs: list[PairRow]
     pair_area_unit: str | None
+    comparisons: list[RaterComparison]
     has_median: bool
     has_with_raters: bool
     marks: dict[str, str]
@@ -111,7 +116,8 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
     Parameters
     ----------
     document
-        What :meth:`consensus.agreement.Agreement.to_dict` gives.
+        What :meth:`consensus.agreement.Agreement.to_dict` gives, and perhaps the parts of
+        :mod:`consensus.comparisons`.
     """
     rows = {name: _coefficient(name, one) for name, one in document["coefficients"].items()}
     classes = [
@@ -121,6 +127,8 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
             shown(figures["fleiss"]),
             shown(figures["dice"]),
             shown(figures["prevalence"], as_percent=True),
+            shown(figures["prevalence_index"]),
+            shown(figures["bias_index"]),
         )
         for name, figures in document["per_class"].items()
     ]
@@ -144,6 +152,7 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
         matrix=_matrix(document),
         pairs=pairs,
         pair_area_unit=unit,
+        comparisons=comparison_tables(document),
         has_median=any(figure.median for figure in every),
         has_with_raters=any(row.figure.with_raters for row in rows.values()),
         marks={mark: why for why, mark in MARKS.items() if any(mark in text for text in intervals)},
@@ -162,8 +171,8 @@ def _basis(document: Mapping[str, Any]) -> str:
     """What the intervals rest on, in one sentence."""
     if document.get("bootstrap"):
         return (
-            f"Intervals are 95 % percentile intervals of {document['bootstrap']:,} bootstrap "
-            f"replicates (seed {document['seed']}) over {document['clusters']} clusters "
+            f"Intervals are 95 % {METHODS[document['interval']]} intervals of "
+            f"{document['bootstrap']:,} bootstrap replicates (seed {document['seed']}) over {document['clusters']} clusters "
             f"({document['cluster_unit']}s), for these raters."
         )
     return "Intervals are 95 % analytic intervals, for these raters."

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.statistics.coefficients import coefficients, pair_tables
+from consensus.statistics.given_reference import given_reference
 from consensus.statistics.per_class import class_figures, detection_figures
 from consensus.statistics.resampling import Figures
 from consensus.statistics.totals import Totals
@@ -25,8 +26,9 @@ def figures_of(totals: Totals, multiplicity: NDArray[np.float64] | None = None) 
     -------
     dict
         Those of :data:`consensus.statistics.coefficients.COEFFICIENTS` and ``f1``, shape (B,); ``kappa``,
-        ``expected``, ``fleiss_class``, ``dice`` and ``prevalence``, (B, K); ``pair_kappa`` and
-        ``pair_f1``, (B, P).
+        ``expected``, ``fleiss_class``, ``dice``, ``prevalence``, ``prevalence_index`` and
+        ``bias_index``, (B, K); ``pair_kappa`` and ``pair_f1``, (B, P). Of directed totals also
+        those of :func:`consensus.statistics.given_reference.given_reference`, (B, K).
     """
     pairs = pair_tables(totals, multiplicity)
     return {
@@ -34,4 +36,5 @@ def figures_of(totals: Totals, multiplicity: NDArray[np.float64] | None = None) 
         **class_figures(totals, pairs),
         **detection_figures(totals),
         "pair_kappa": pairs.kappa,
+        **(given_reference(totals) if totals.scheme.directed else {}),
     }

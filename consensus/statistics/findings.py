@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consensus.ratings import NOT_RATED, Ratings
+from consensus.statistics.bootstrap_limits import IntervalName
 from consensus.statistics.coefficients import COEFFICIENTS, fleiss_null_errors
-from consensus.statistics.patterns import Patterns
+from consensus.statistics.figures import figures_of
+from consensus.statistics.patterns import Patterns, WeightedPatterns, compress
 from consensus.statistics.precision import Precision
 from consensus.statistics.reasons import Reasons
 from consensus.statistics.resampling import Figures
+from consensus.statistics.standard_errors import Sample
 from consensus.statistics.statistic import Statistic
-from consensus.statistics.totals import Totals
+from consensus.statistics.totals import Scheme, Totals, group_totals, item_features, rater_counts
 
-__all__ = ["Findings", "PairAgreement", "PairDetection"]
+__all__ = ["AMONG_RATERS", "GIVEN_REFERENCE", "Findings", "PairAgreement", "PairDetection"]
 
-PER_CLASS = {"kappa": "kappa", "fleiss": "fleiss_class", "dice": "dice", "prevalence": "prevalence"}
-"""Names in the report, and of the figures behind them."""
+AMONG_RATERS = {
+    "kappa": "kappa",
+    "fleiss": "fleiss_class",
+    "dice": "dice",
+    "prevalence": "prevalence",
+    "prevalence_index": "prevalence_index",
+    "bias_index": "bias_index",
+}
+"""Figures of a class among raters: names in the report, and of the figures behind them."""
+
+GIVEN_REFERENCE = {
+    "kappa": "kappa",
+    "conditional_kappa": "conditional_kappa",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+}
+"""Figures of a class of one rater given a reference."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +107,56 @@ class Findings:
         self._weight = pattern_weight
         self._reasons = Reasons(totals)
 
+    @classmethod
+    def of(
+        cls,
+        ratings: Ratings,
+        disagreement: NDArray[np.float64],
+        *,
+        bootstrap: int,
+        seed: int,
+        interval: IntervalName,
+        directed: bool = False,
+    ) -> Findings:
+        """Compute all figures of ratings.
+
+        Parameters
+        ----------
+        disagreement
+            From :func:`consensus.statistics.weights.disagreement_weights`.
+        bootstrap, seed
+            Replicates over clusters, and their seed; 0 gives analytic intervals.
+        interval
+            The interval from replicates that stands as the limits.
+        directed
+            Whether the second of two raters is a reference for the first.
+        """
+        scheme = Scheme.of(ratings, disagreement, directed=directed)
+        patterns = compress(ratings.codes, scheme.n_classes)
+        weight = patterns.totals(ratings.weight)
+        counts = rater_counts(patterns.codes, scheme.n_classes)
+        features = item_features(scheme, counts)
+        totals = Totals(scheme, group_totals(scheme, _as_one_group(patterns, weight), features))
+        named = counts * scheme.places
+        placed = scheme.compared(named, named.sum(axis=1) * (named.sum(axis=1) - 1))
+        sample = Sample(patterns.codes, weight, placed, features, totals)
+        figures = figures_of(totals)
+        precision = Precision.of(ratings, patterns, sample, figures, bootstrap, seed, interval)
+        items = weight
+        if not scheme.counts:
+            items = patterns.totals((ratings.weight > 0).astype(np.float64))
+        return cls(ratings, patterns, totals, figures, precision, items, weight)
+
+    @property
+    def scheme(self) -> Scheme:
+        """What was compared with what."""
+        return self._totals.scheme
+
+    @property
+    def precision(self) -> Precision:
+        """What the intervals rest on."""
+        return self._precision
+
     @property
     def n_items(self) -> int:
         """Items with at least one rating."""
@@ -111,8 +180,15 @@ class Findings:
             found[name] = self._statistic(name, None, reason, denied, beside.get(name, {}))
         return found
 
-    def per_class(self, *, nominal: bool) -> dict[str, dict[str, Statistic]]:
-        """Kappa, Fleiss' kappa, Dice and prevalence of each class."""
+    def pooled_kappa(self) -> Statistic:
+        """Cohen's kappa, pooled over the pairs of raters."""
+        reason = self._reasons.coefficient()
+        return self._statistic("cohen_pooled", None, reason, False, {})
+
+    def per_class(
+        self, kinds: Mapping[str, str] = AMONG_RATERS, *, nominal: bool
+    ) -> dict[str, dict[str, Statistic]]:
+        """Figures of each class, as ``kinds`` names them."""
         null = self._null_errors() if nominal else None
         found = {}
         for c, name in enumerate(self._ratings.classes):
@@ -125,10 +201,10 @@ class Findings:
                     figure,
                     c,
                     self._reasons.of_class(c, kind),
-                    self._reasons.denied(c),
+                    self._reasons.denied(c, kind),
                     beside.get(kind, {}),
                 )
-                for kind, figure in PER_CLASS.items()
+                for kind, figure in kinds.items()
             }
         return found
 
@@ -189,3 +265,9 @@ class Findings:
             return None
         n_items = float(self._totals["items_rated"][0])
         return fleiss_null_errors(share / n_items, n_items, float(n_ratings[0]))
+
+
+def _as_one_group(patterns: Patterns, weight: NDArray[np.float64]) -> WeightedPatterns:
+    used = np.flatnonzero(weight > 0)
+    none = np.zeros(len(used), dtype=np.int64)
+    return WeightedPatterns(patterns.codes, np.zeros(1, dtype=np.int64), none, used, weight[used])

@@ -6,6 +6,7 @@ References
 ----------
 Specific agreement (Dice): Cicchetti & Feinstein (1990), doi:10.1016/0895-4356(90)90159-M.
 Fleiss' kappa of one class against the rest: Fleiss (1971), doi:10.1037/h0031619.
+Prevalence and bias index: Byrt, Bishop & Carlin (1993), doi:10.1016/0895-4356(93)90018-V.
 """
 
 from __future__ import annotations
@@ -30,8 +31,22 @@ def class_figures(totals: Totals, pairs: PairTables) -> dict[str, NDArray[np.flo
     - ``dice``: of two ratings of one item of which one says the class, how often the other
       does too; pooled over pairs of raters.
     - ``prevalence``: part of the ratings that say the class, every item counted once.
+    - ``prevalence_index``: in a pair's table of the class against the rest, (both say it - neither
+      does) / all; from -1 (never said) over 0 (as often as not) to 1. Tables are added up over
+      pairs, which weighs each by what the two co-rated. For two raters it is Byrt's.
+    - ``bias_index``: how much more often one of the two says the class, as a part of what they
+      co-rated, without its sign; summed over pairs before dividing, as above. A sign would
+      depend on who is called the first. For two raters it is the absolute value of Byrt's. Drawn
+      again it never falls below 0, so its bootstrap interval begins above 0 whoever the raters are.
+
+    The two indices are about the same tables as ``kappa``, and explain why it is low where raters
+    agree: a class that is rare, or that one of them says more often.
     """
     weighted = pairs.pair_weight[:, :, None]
+    first, second = totals["first"], totals["second"]
+    co_rated = (first.sum(axis=2) * pairs.pair_weight).sum(axis=1)[:, None]
+    margins = ((first + second) * weighted).sum(axis=1)
+    bias = (np.abs(first - second) * weighted).sum(axis=1)
     observed = (pairs.observed * weighted).sum(axis=1)
     expected = (pairs.expected * weighted).sum(axis=1)
     share = quotient(totals["share"], totals["items_rated"][:, None])
@@ -43,6 +58,8 @@ def class_figures(totals: Totals, pairs: PairTables) -> dict[str, NDArray[np.flo
         "fleiss_class": 1 - quotient(within, 2 * share * rest),
         "dice": quotient(totals["both"], totals["either"]),
         "prevalence": quotient(totals["named"], totals["items_named"][:, None]),
+        "prevalence_index": quotient(margins, co_rated) - 1,
+        "bias_index": quotient(bias, co_rated),
     }
 
 

@@ -13,6 +13,9 @@ SINGLE_CLASS = "single class"
 NOT_USED = "class not used"
 NO_NEGATIVE = "no negative class"
 NOTHING_FOUND = "nothing found by either"
+REFERENCE_NEVER_SAYS = "the reference never says it"
+REFERENCE_SAYS_NO_OTHER = "the reference says nothing else"
+SAYS_NO_OTHER = "the rater says nothing else"
 
 
 class Reasons:
@@ -53,17 +56,33 @@ class Reasons:
         """Why a figure of a class has no value."""
         if self._scheme.placed_only and index == self._scheme.negative:
             return NO_JOINT_NEGATIVES
+        if self._scheme.placed_only and figure == "specificity":
+            return NO_JOINT_NEGATIVES
         if figure == "prevalence":
             return "no ratings"
         if not self._co_rated:
             return NO_CO_RATED
         if self._totals["either"][0, index] == 0:
             return NOT_USED
+        if figure in ("conditional_kappa", "sensitivity", "specificity"):
+            return self._given_reference(index, figure)
         return self.coefficient()
 
-    def denied(self, index: int) -> bool:
-        """Whether all figures of a class are meaningless, whatever their value."""
-        return self._scheme.placed_only and index == self._scheme.negative
+    def _given_reference(self, index: int, figure: str) -> str:
+        held = self._totals["hits"][0, 0] + self._totals["misses"][0, 0]
+        if figure == "specificity":
+            return REFERENCE_SAYS_NO_OTHER
+        if held[index] == 0:
+            return REFERENCE_NEVER_SAYS
+        return self.trivial() or SAYS_NO_OTHER
+
+    def denied(self, index: int, figure: str) -> bool:
+        """Whether a figure of a class is meaningless, whatever its value."""
+        if not self._scheme.placed_only:
+            return False
+        if figure in ("prevalence_index", "bias_index") and self.trivial():
+            return True
+        return figure == "specificity" or index == self._scheme.negative
 
     def pair(self, index: int, co_rated: float) -> str:
         """Why the kappa of a pair of raters, who co-rated so much, has no value."""

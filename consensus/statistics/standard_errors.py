@@ -8,7 +8,8 @@ Every estimator is linearised: its error is that of a mean of one number per ite
   alpha; ratings are raw here whatever table they came from, so that one study has one answer.
 - Kappas over pairs of raters: Fleiss, Cohen & Everitt (1969), doi:10.1037/h0028106, which is
   what irrCAC prints for Cohen's kappa; over several pairs, the mean of their linear terms.
-- Proportions (``dice``, F1, ``prevalence``): as a ratio of two means.
+- Proportions (``dice``, F1, ``prevalence``, the prevalence index) and the bias index: as a ratio
+  of two means.
 
 Shapes: U patterns, R raters, P pairs, K classes.
 """
@@ -27,16 +28,20 @@ from consensus.statistics.totals import Totals
 __all__ = [
     "ANALYTIC",
     "LINEARISED",
+    "LINEARISED_GIVEN",
     "Sample",
+    "bias_errors",
     "class_fleiss_errors",
     "coefficient_errors",
     "pair_errors",
     "pair_f1_errors",
+    "prevalence_index_errors",
     "ratio_error",
 ]
 
 ANALYTIC = "analytic (irrCAC, raw ratings)"
 LINEARISED = "analytic (Fleiss, Cohen & Everitt 1969)"
+LINEARISED_GIVEN = "analytic (linearised; Bishop, Fienberg & Holland 1975)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,6 +269,37 @@ def ratio_error(
     value = quotient(times @ numerator, below)
     terms = numerator - value * denominator
     return quotient(np.sqrt(times @ terms**2), below), times @ (denominator > 0)
+
+
+def prevalence_index_errors(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standard error of each class's prevalence index, and the items that it rests on, (K,) each."""
+    n_ratings = sample.placed.sum(axis=1)[:, None]
+    said = sample.placed * np.maximum(n_ratings - 1, 0)  # once for each pair that a rating is in
+    pairs = np.maximum(n_ratings * (n_ratings - 1) / 2, 0) * np.ones(said.shape[1])
+    return ratio_error(said, pairs, sample.times)
+
+
+def bias_errors(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standard error of each class's bias index, and the items that it rests on, (K,) each.
+
+    Where two raters say a class equally often, the absolute value has a kink and no linear term.
+    The error of that pair's difference is then added whole: no sum varies more than its parts do
+    together.
+    """
+    scheme, totals = sample.totals.scheme, sample.totals
+    differ = np.sign(totals["first"][0] - totals["second"][0])  # (P, K)
+    classes, places = np.arange(scheme.n_classes), np.append(scheme.places, False)
+    more, pairs = np.zeros((2, len(sample.codes), scheme.n_classes))
+    tied = np.zeros(scheme.n_classes)
+    for pair, (a, b) in enumerate(scheme.pairs):
+        codes_a, codes_b = sample.codes[:, a, None], sample.codes[:, b, None]
+        use = places[codes_a] & places[codes_b]
+        says_more = use * (1.0 * (codes_a == classes) - (codes_b == classes))
+        more += differ[pair] * says_more
+        pairs += use
+        tied += (differ[pair] == 0) * np.sqrt(sample.times @ says_more**2)
+    error, items = ratio_error(more, pairs, sample.times)
+    return error + quotient(tied, sample.times @ pairs), items
 
 
 def pair_f1_errors(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -22,6 +22,7 @@ CHANCE_CORRECTED = {
     "gwet",
     "brennan_prediger",
 }
+PER_CLASS = {"kappa", "fleiss", "dice", "prevalence", "prevalence_index", "bias_index"}
 STATISTIC = {"value", "se", "se_method", "ci_low", "ci_high", "ci_status", "status"}
 
 
@@ -66,12 +67,12 @@ def test_the_document_holds_what_scripts_rely_on() -> None:
     assert set(found["coefficients"]) >= {"percent", *CHANCE_CORRECTED}
     assert list(found["per_class"]) == found["classes"]
     for entry in found["per_class"].values():
-        assert set(entry) == {"kappa", "fleiss", "dice", "prevalence"}
+        assert set(entry) == PER_CLASS
     assert set(found["pairs"][0]) == {"a", "b", "items", "weight", "kappa"}
     assert set(found["detection"]["pairs"][0]) == {"a", "b", "f1"}
     assert [(p["a"], p["b"]) for p in found["pairs"]] == [("X", "Y"), ("X", "Z"), ("Y", "Z")]
     every = statistics(found)
-    assert len(every) == len(found["coefficients"]) + 4 * 4 + 1 + 3 + 3
+    assert len(every) == len(found["coefficients"]) + 4 * len(PER_CLASS) + 1 + 3 + 3
     for statistic in every.values():
         assert statistic["status"] == "ok"
         assert statistic["ci_status"] == "ok"
@@ -282,3 +283,65 @@ def test_custom_disagreements_are_named_so() -> None:
     assert found.weights == "custom"
     expected = agreement(ordered, weights="linear").coefficients["fleiss"].value
     assert found.coefficients["fleiss"].value == pytest.approx(expected)
+
+
+def index_of_pairs(
+    rows: list[list[str | None]], weight: list[float], name: str
+) -> tuple[float, float]:
+    """Prevalence and bias index, pair by pair from Byrt's tables."""
+    said_by_both = said_by_none = apart = everything = 0.0
+    for a in range(len(rows[0])):
+        for b in range(a):
+            cells = {(x, y): 0.0 for x in (True, False) for y in (True, False)}
+            for row, amount in zip(rows, weight, strict=True):
+                if row[a] is not None and row[b] is not None:
+                    cells[row[a] == name, row[b] == name] += amount
+            said_by_both += cells[True, True]
+            said_by_none += cells[False, False]
+            apart += abs(cells[True, False] - cells[False, True])
+            everything += sum(cells.values())
+    return (said_by_both - said_by_none) / everything, apart / everything
+
+
+@pytest.mark.parametrize("n_raters", [2, 3])
+def test_prevalence_and_bias_index_are_byrts_pooled_over_pairs(n_raters: int) -> None:
+    rng = np.random.default_rng(n_raters)
+    rows: list[list[str | None]] = [row[:n_raters] for row in graded(40, seed=4)]
+    for item in range(0, 40, 7):
+        rows[item][item % n_raters] = None
+    weight = rng.uniform(1, 9, 40).tolist()
+    found = document(from_matrix(rows, weight=weight))["per_class"]
+    for name, figures in found.items():
+        expected = index_of_pairs(rows, weight, name)
+        indices = figures["prevalence_index"]["value"], figures["bias_index"]["value"]
+        assert indices == pytest.approx(expected), name
+
+
+def test_kappa_follows_from_agreement_prevalence_and_bias_as_in_byrt() -> None:
+    """Kappa = (2 p - 1 - PI^2 + BI^2) / (1 - PI^2 + BI^2) for a class against the rest."""
+    rows = [row[:2] for row in graded(60, seed=9)]
+    for name, figures in document(from_matrix(rows))["per_class"].items():
+        agreed = np.mean([(a == name) == (b == name) for a, b in rows])
+        squares = figures["bias_index"]["value"] ** 2 - figures["prevalence_index"]["value"] ** 2
+        expected = (2 * agreed - 1 + squares) / (1 + squares)
+        assert figures["kappa"]["value"] == pytest.approx(expected)
+
+
+def test_the_paradox_of_a_rare_class_shows_in_its_prevalence_index() -> None:
+    """Feinstein & Cicchetti (1990): 85 % agreement each, kappa 0.70 and 0.32."""
+    for counts, kappa, index in (((40, 9, 6, 45), 0.70, -0.05), ((80, 10, 5, 5), 0.32, 0.75)):
+        cells = zip((("x", "x"), ("x", "y"), ("y", "x"), ("y", "y")), counts, strict=True)
+        found = document(from_matrix([cell for cell, n in cells for _ in range(n)]))
+        figures = found["per_class"]["x"]
+        assert figures["kappa"]["value"] == pytest.approx(kappa, abs=5e-3)
+        assert figures["prevalence_index"]["value"] == pytest.approx(index)
+        assert figures["bias_index"]["value"] == pytest.approx(abs(counts[1] - counts[2]) / 100)
+        assert found["per_class"]["y"]["prevalence_index"]["value"] == pytest.approx(-index)
+
+
+def test_raters_who_say_a_class_equally_often_have_no_bias_and_an_honest_interval() -> None:
+    rows = [["x", "y", "x"], ["y", "x", "x"], ["x", "x", "y"], ["y", "y", "y"]] * 10
+    bias = document(from_matrix(rows))["per_class"]["x"]["bias_index"]
+    assert bias["value"] == 0
+    assert bias["ci_low"] == 0
+    assert 0 < bias["ci_high"] < 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pandas as pd
 import pytest
 from irrCAC.raw import CAC
 
-from consensus.agreement import agreement
-from consensus.statistics.statistic import Statistic
+from consensus.agreement import Agreement, agreement
+from consensus.statistics.weights import disagreement_weights
 from tests.consensus.builders import (
     counts_csv,
     from_contingency,
@@ -18,120 +19,158 @@ from tests.consensus.builders import (
     from_matrix,
     from_raw_csv,
 )
+from tests.consensus.vignettes import Printed, digits, printed_coefficients, printed_weights
 
-# value, standard error, lower and upper limit as vignette_output_overview.txt and
-# vignette_output_weighting.txt print them
-RAW_4_RATERS = {
-    "nominal": {
-        "percent": (0.8181818, 0.12561, 0.542, 1),
-        "gwet": (0.77544, 0.14295, 0.461, 1),
-        "fleiss": (0.76117, 0.15302, 0.424, 1),
-        "krippendorff": (0.74342, 0.14557, 0.419, 1),
-        "conger": (0.76282, 0.14917, 0.435, 1),
-        "brennan_prediger": (0.77273, 0.14472, 0.454, 1),
-    },
-    "quadratic": {
-        "percent": (0.9753788, 0.09062, 0.776, 1),
-        "gwet": (0.914, 0.10396, 0.685, 1),
-        "fleiss": (0.86494, 0.14603, 0.544, 1),
-        "krippendorff": (0.84911, 0.12913, 0.561, 1),
-        "conger": (0.85771, 0.14367, 0.541, 1),
-        "brennan_prediger": (0.90152, 0.11089, 0.657, 1),
-    },
+OVERVIEW, WEIGHTING = "vignette_output_overview.txt", "vignette_output_weighting.txt"
+COEFFICIENTS = {
+    "table": {"cohen_mean", "fleiss", "gwet", "brennan_prediger", "krippendorff", "percent"},
+    "dist": {"gwet", "fleiss", "krippendorff", "brennan_prediger"},
+    "raw": {"percent", "gwet", "fleiss", "krippendorff", "conger", "brennan_prediger"},
 }
-CONTINGENCY = {
-    "nominal": {
-        "cohen_mean": 0.7964094,
-        "fleiss": 0.7962397,
-        "gwet": 0.8493305,
-        "brennan_prediger": 0.835,
-        "krippendorff": 0.7972585,
-        "percent": 0.89,
-    },
-    "quadratic": {
-        "cohen_mean": 0.8921569,
-        "fleiss": 0.8921093,
-        "gwet": 0.9402369,
-        "brennan_prediger": 0.9175,
-        "krippendorff": 0.8926487,
-        "percent": 0.9725,
-    },
-}
-DISTRIBUTION = {
-    "nominal": {
-        "gwet": (0.4448007, 0.08418757, 0.264, 0.625),
-        "fleiss": (0.4139265, 0.08119291, 0.240, 0.588),
-        "brennan_prediger": (0.4388889, 0.08312142, 0.261, 0.617),
-        "krippendorff": (0.4204384, None, None, None),  # another formula for its error
-        "percent": (0.5511111, None, None, None),
-    },
-    "quadratic": {
-        "gwet": (0.4837438, 0.1058227, 0.257, 0.711),
-        "fleiss": (0.2511909, 0.1457381, -0.061, 0.564),
-        "brennan_prediger": (0.4177778, 0.1067493, 0.189, 0.647),
-        "krippendorff": (0.259511, None, None, None),
-        "percent": (0.8544444, None, None, None),
-    },
-}
+DATA = {"table": "cont3x3abstractors", "dist": "distrib.6raters", "raw": "cac.raw4raters"}
 
 
-def assert_printed(
-    found: Statistic, value: float, se: float | None, low: float | None, high: float | None
+@pytest.fixture(scope="module")
+def irrcac(shared_data: Path) -> Path:
+    return shared_data / "raters" / "irrCAC"
+
+
+@pytest.fixture(scope="module")
+def found(irrcac: Path) -> dict[tuple[str, str], Agreement]:
+    """Our figures of the three tables that the vignettes use, by form and weights."""
+    tables = {
+        "table": from_contingency(*reversed(counts_csv(irrcac / f"{DATA['table']}.csv"))),
+        "dist": from_distribution(*reversed(counts_csv(irrcac / f"{DATA['dist']}.csv"))),
+        "raw": from_raw_csv(irrcac / f"{DATA['raw']}.csv"),
+    }
+    return {
+        (form, weights): agreement(ratings, weights=weights)
+        for form, ratings in tables.items()
+        for weights in ("nominal", "quadratic")
+    }
+
+
+@pytest.fixture(scope="module")
+def printed(irrcac: Path) -> list[Printed]:
+    """Every coefficient that stands in the vignettes with its output."""
+    return [one for name in (OVERVIEW, WEIGHTING) for one in printed_coefficients(irrcac / name)]
+
+
+def test_every_table_coefficient_and_weighting_that_is_printed_is_read(
+    irrcac: Path, printed: list[Printed]
 ) -> None:
-    assert found.value == pytest.approx(value, abs=5e-6)
-    if se is not None:
-        assert found.se == pytest.approx(se, abs=5e-6)
-        assert found.ci_low == pytest.approx(low, abs=5.01e-4)
-        assert found.ci_high == pytest.approx(high, abs=5.01e-4)
+    """None is overlooked: as many calls as stand in the text, and each kind of them."""
+    calls = [
+        line
+        for name in (OVERVIEW, WEIGHTING)
+        for line in (irrcac / name).read_text(encoding="utf-8").splitlines()
+        if re.match(r"\s*[a-z0-9.]+\.(table|dist|raw)\(", line)
+    ]
+    assert len(printed) == len(calls)
+    assert {one.key for one in printed} == {
+        (form, DATA[form], weights, name)
+        for form, names in COEFFICIENTS.items()
+        for weights in ("nominal", "quadratic")
+        for name in names
+    }
 
 
-@pytest.mark.parametrize("weights", ["nominal", "quadratic"])
-def test_raw_ratings_with_gaps_print_as_in_the_vignettes(shared_data: Path, weights: str) -> None:
-    found = agreement(
-        from_raw_csv(shared_data / "raters" / "irrCAC" / "cac.raw4raters.csv"), weights=weights
-    )
-    for name, printed in RAW_4_RATERS[weights].items():
-        assert_printed(found.coefficients[name], *printed)
-
-
-@pytest.mark.parametrize("weights", ["nominal", "quadratic"])
-def test_contingency_table_has_the_values_of_the_vignettes(shared_data: Path, weights: str) -> None:
-    header, counts = counts_csv(shared_data / "raters" / "irrCAC" / "cont3x3abstractors.csv")
-    found = agreement(from_contingency(counts, header), weights=weights)
-    for name, printed in CONTINGENCY[weights].items():
-        assert found.coefficients[name].value == pytest.approx(printed, abs=5e-8)
-
-
-@pytest.mark.parametrize(
-    ("weights", "printed"),
-    [
-        ("nominal", (0.7964094, 0.05891072, 0.680, 0.913)),
-        ("quadratic", (0.8921569, 0.03535151, 0.822, 0.962)),
-    ],
-)
-def test_cohen_of_two_raters_has_the_printed_error_and_interval(
-    shared_data: Path, weights: str, printed: tuple[float, float, float, float]
+def test_every_printed_value_comes_out_to_its_last_digit(
+    printed: list[Printed], found: dict[tuple[str, str], Agreement]
 ) -> None:
-    header, counts = counts_csv(shared_data / "raters" / "irrCAC" / "cont3x3abstractors.csv")
-    found = agreement(from_contingency(counts, header), weights=weights)
-    for statistic in (found.coefficients["cohen_mean"], found.pairs[0].kappa):
-        assert_printed(statistic, *printed)
+    """Contingency tables, distributions and raw ratings, nominal and quadratic."""
+    for one in printed:
+        ours = found[one.form, one.weights].coefficients
+        assert ours[one.name].value == pytest.approx(float(one.value), abs=digits(one.value)), one
+        if one.pa is not None and one.name != "krippendorff":  # alpha's has a small-sample term
+            assert ours["percent"].value == pytest.approx(one.pa, abs=5e-8), one
 
 
-@pytest.mark.parametrize("weights", ["nominal", "quadratic"])
-def test_distribution_of_raters_prints_as_in_the_vignettes(shared_data: Path, weights: str) -> None:
-    header, counts = counts_csv(shared_data / "raters" / "irrCAC" / "distrib.6raters.csv")
-    found = agreement(from_distribution(counts, header), weights=weights)
-    for name, printed in DISTRIBUTION[weights].items():
-        assert_printed(found.coefficients[name], *printed)
+def test_standard_errors_and_intervals_of_raw_ratings_are_the_printed_ones(
+    printed: list[Printed], found: dict[tuple[str, str], Agreement]
+) -> None:
+    raw = [one for one in printed if one.form == "raw"]
+    assert raw
+    for one in raw:
+        ours = found[one.form, one.weights].coefficients[one.name]
+        assert ours.se == pytest.approx(float(one.se), abs=digits(one.se)), one
+        assert ours.ci_low == pytest.approx(one.low, abs=5.01e-4), one
+        assert ours.ci_high == pytest.approx(one.high, abs=5.01e-4), one
 
 
-def test_distribution_of_four_raters_has_the_printed_ac1(shared_data: Path) -> None:
-    header, counts = counts_csv(
-        shared_data / "raters" / "irrCAC" / "cac.dist4cat.csv", first_column=1
-    )
+def test_errors_of_contingency_tables_differ_from_irrcacs_by_its_divisor_alone(
+    printed: list[Printed], found: dict[tuple[str, str], Agreement]
+) -> None:
+    """irrCAC divides the same sum by n * n in its functions for tables, by n (n - 1) in those for
+    raw ratings. Here a table is its raw ratings, so that one study has one answer however it is
+    written down. Cohen's kappa is Fleiss, Cohen & Everitt's in both, which divides by n * n."""
+    tables = [one for one in printed if one.form == "table"]
+    assert tables
+    for one in tables:
+        ours = found[one.form, one.weights].coefficients[one.name]
+        n = found[one.form, one.weights].items
+        divisor = 1.0 if one.name == "cohen_mean" else np.sqrt((n - 1) / n)
+        assert ours.se * divisor == pytest.approx(float(one.se), abs=digits(one.se)), one
+
+
+def test_errors_of_distributions_are_the_printed_ones_but_for_alpha(
+    printed: list[Printed], found: dict[tuple[str, str], Agreement]
+) -> None:
+    """For distributions irrCAC has another formula of alpha's error than for raw ratings: 0.0824
+    where its raw ratings give 0.0812 for the same table. We keep that of raw ratings for both."""
+    for one in (one for one in printed if one.form == "dist"):
+        ours = found[one.form, one.weights].coefficients[one.name]
+        if one.name == "krippendorff":
+            assert abs(ours.se - float(one.se)) > digits(one.se)
+            continue
+        assert ours.se == pytest.approx(float(one.se), abs=digits(one.se)), one
+        assert ours.ci_low == pytest.approx(one.low, abs=5.01e-4), one
+        assert ours.ci_high == pytest.approx(one.high, abs=5.01e-4), one
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the oracle's own, about pandas
+def test_alpha_of_a_distribution_has_the_error_of_its_raw_ratings(irrcac: Path) -> None:
+    """The distribution written out as raw ratings, through irrCAC's own function for these."""
+    header, counts = counts_csv(irrcac / "distrib.6raters.csv")
+    ratings = from_distribution(counts, header)
+    frame = pd.DataFrame(ratings.codes + 1, dtype=float)
+    expected = CAC(frame, weights="identity", digits=12).krippendorff()["est"]
+    ours = agreement(ratings, weights="nominal").coefficients["krippendorff"]
+    assert ours.se == pytest.approx(expected["se"], abs=1e-9)
+
+
+def test_distribution_of_four_raters_has_the_printed_ac1(irrcac: Path) -> None:
+    """In the text of the overview, of columns 2 to 4 of the table."""
+    header, counts = counts_csv(irrcac / "cac.dist4cat.csv", first_column=1)
+    text = (irrcac / OVERVIEW).read_text(encoding="utf-8")
+    (ac1,) = re.findall(r"AC\}_1=(0\.35\d+)", text)
     found = agreement(from_distribution(counts, header), weights="nominal")
-    assert found.coefficients["gwet"].value == pytest.approx(0.3518903, abs=5e-8)
+    assert found.coefficients["gwet"].value == pytest.approx(float(ac1), abs=digits(ac1))
+
+
+def test_the_benchmarking_vignette_starts_from_the_same_ac1(
+    irrcac: Path, found: dict[tuple[str, str], Agreement]
+) -> None:
+    """Its scales of adjectives ("substantial") are a matter of taste and not computed here."""
+    text = (irrcac / "vignette_output_benchmarking.txt").read_text(encoding="utf-8")
+    ((value, se),) = re.findall(r"#> +ac1\.coeff\.val +ac1\.coeff\.se\n#> 1 +(\S+) +(\S+)", text)
+    ours = found["raw", "nominal"].coefficients["gwet"]
+    assert ours.value == pytest.approx(float(value), abs=digits(value))
+    assert ours.se == pytest.approx(float(se), abs=digits(se))
+
+
+def test_printed_weights_are_ours_or_can_be_given_as_ones_own(irrcac: Path) -> None:
+    """Ours are disagreements, one minus what irrCAC prints."""
+    printed = printed_weights(irrcac / WEIGHTING)
+    assert set(printed) == {
+        "identity", "radical", "linear", "ordinal", "quadratic", "circular", "bipolar",
+    }  # fmt: skip
+    ranks = np.arange(3.0)
+    for theirs, ours in (("identity", "nominal"), ("linear", "linear"), ("quadratic", "quadratic")):
+        assert disagreement_weights(ours, "123", ranks).tolist() == (1 - printed[theirs]).tolist()
+    for matrix in printed.values():
+        own = disagreement_weights(1 - matrix, "123", ranks)
+        assert own == pytest.approx(1 - matrix, abs=1e-15)
 
 
 PORT = {

@@ -22,7 +22,9 @@ from annotation.sources import open_sources
 from annotation.store import Store, create_or_upgrade
 from annotation.study import add_protocol, add_slide_without_image
 from consensus.agreement import agreement
+from consensus.comparisons import Method
 from consensus.ratings import NOT_RATED
+from consensus.replicates import rate_replicates
 from consensus.study_ratings import StudyRatings, rate
 from tests.conftest import CommandResult
 
@@ -164,6 +166,39 @@ def test_finding_and_naming_are_reported_apart(eiph: Eiph, task: str) -> None:
         assert kappa["status"] == "ok"
         assert kappa["ci_low"] < kappa["value"] < kappa["ci_high"]
         assert 0 < document["per_class"][name]["dice"]["value"] <= 1
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_experts_are_compared_with_their_own_second_round(eiph: Eiph, task: str) -> None:
+    """Both rounds of an expert are matched on each slide; kappa is about what both rounds found."""
+    with eiph.store.reading() as session:
+        row = find_protocol(session, task)
+        repeated = rate_replicates(session, row)
+    assert repeated.excluded == []
+    assert sorted(repeated.ratings) == sorted(EXPERTS)
+    weights = "quadratic" if task == "EIPH" else "nominal"
+    found = repeated.compared(Method(weights, bootstrap=200, seed=1))
+    for one in found["raters"]:
+        ratings = repeated.ratings[one["rater"]]
+        absent = ratings.negative
+        assert absent is not None
+        first, second = ratings.codes.T
+        expert = EXPERTS.index(one["rater"])
+        for replicate, codes in ((1, first), (2, second)):
+            marked = int(((codes != absent) & (codes != NOT_RATED)).sum())
+            assert marked == PUBLISHED[task, replicate][expert]
+        both = (first != absent) & (second != absent) & (first >= 0) & (second >= 0)
+        expected = cohen_kappa_score(
+            first[both],
+            second[both],
+            weights=None if task == "Asthma" else "quadratic",
+            labels=range(absent),
+        )
+        kappa = one["kappa"]
+        assert kappa["value"] == pytest.approx(expected)
+        assert kappa["ci_low"] < kappa["value"] < kappa["ci_high"]
+        assert 0.5 < one["f1"]["value"] <= 1
+        assert one["per_class"]["absent"]["kappa"]["status"] == "undefined: no joint negatives"
 
 
 def test_each_rater_holds_at_most_one_object_of_an_item(eiph: Eiph) -> None:

@@ -288,6 +288,34 @@ def test_figures_are_those_of_the_agreement_command(disputed: Study, tmp_path: P
     assert [matrix[rater][index] for index, rater in enumerate(matrix)] == ["–"] * 3
 
 
+def test_single_raters_are_those_of_the_agreement_command(
+    disputed: Study, pull: Pull, tmp_path: Path
+) -> None:
+    """Against the run, the others and themselves: the tables show what `agreement` prints."""
+    again = [drawn(0, "Benign"), drawn(200, "Low grade"), drawn(400, "High grade")]
+    pull("P1", again, "--replicate", 2)
+    fuse(disputed)
+    document = disputed("agreement", "--reference", "adjudicated", "--json").json
+    page = _Page(write(disputed, tmp_path / "r.html"))
+    parts = ("reference", "others", "own")
+    for part, key in zip(parts, ("reference", "others", "intra_rater"), strict=True):
+        raters = document[key]["raters"]
+        assert [row[0] for row in page.rows(part)] == [one["rater"] for one in raters]
+        assert [row[1] for row in page.rows(part)] == [str(one["items"]) for one in raters]
+        for row, one in zip(page.rows(part), raters, strict=True):
+            assert row[3] == number_text(one["kappa"]["value"])
+    assert [row[0] for row in page.rows("own")] == ["P1"]
+    classes = page.rows("others-classes")
+    assert [row[0] for row in classes][:4] == ["Benign", "P1", "P2", "P3"]
+    assert len(classes) == 4 * (1 + 3)
+    benign = document["others"]["raters"][0]["per_class"]["Benign"]
+    assert classes[1][1] == number_text(benign["kappa"]["value"])
+    assert "Against the consensus of run 2" in page.text
+    indices = {row[0]: row for row in page.rows("indices")}
+    for name, figures in document["per_class"].items():
+        assert indices[name][1] == number_text(figures["prevalence_index"]["value"])
+
+
 def test_what_cannot_be_computed_says_why(study: Study, pull: Pull, tmp_path: Path) -> None:
     """An undefined coefficient stands with its reason, in its cell."""
     pull("P1", [drawn(0, "Benign")])
