@@ -19,7 +19,7 @@ from consensus.ratings import NOT_RATED, Ratings
 from consensus.statistics.estimation import Estimation
 from consensus.statistics.expectation import Fit, Stopping, maximise
 from consensus.statistics.starts import best_fit
-from consensus.voting import Votes, majority
+from consensus.voting import VoteRule, majority
 
 __all__ = [
     "BinaryStaple",
@@ -41,24 +41,42 @@ NEARLY_SURE = 0.99999
 class FusionOptions:
     """What a method may be told beyond the protocol's rule; None: its default.
 
-    ``votes`` belong to the majority, the others to Dawid-Skene.
+    Parameters
+    ----------
+    votes
+        Of the majority: what weighs the votes.
+    prior, starts, stopping
+        Of Dawid-Skene; see :func:`dawid_skene`.
+    per_class
+        Of STAPLE: also each class against the rest.
+    seed
+        Of whatever is drawn.
     """
 
-    votes: Votes | None = None
+    votes: VoteRule | None = None
     prior: float | None = None
     starts: int | None = None
-    seed: int | None = None
     stopping: Stopping | None = None
+    per_class: bool = False
+    seed: int = 0
 
     def check(self, method: str) -> None:
         """Refuse what does not belong to this method."""
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        for name in given:
-            owner = "majority" if name == "votes" else "dawid-skene"
-            if method != owner:
+        for name, owner in _OWNERS.items():
+            if getattr(self, name) not in (None, False) and method != owner:
                 raise InputError(
-                    f"--{name} belongs to --method {owner}; leave it out with {method}"
+                    f"--{name.replace('_', '-')} belongs to --method {owner}; leave it out with "
+                    f"{method}"
                 )
+
+
+_OWNERS = {
+    "votes": "majority",
+    "prior": "dawid-skene",
+    "starts": "dawid-skene",
+    "stopping": "dawid-skene",
+    "per_class": "staple",
+}
 
 
 def fuse(
@@ -87,14 +105,15 @@ def fuse(
         raise InputError(f"method {method!r} is unknown; use one of {', '.join(get_args(Method))}")
     options.check(method)
     if method == "majority":
-        return majority(ratings, quorum=quorum, min_raters=min_raters, votes=options.votes)
+        votes = None if options.votes is None else options.votes(ratings)
+        return majority(ratings, quorum=quorum, min_raters=min_raters, votes=votes)
     if method == "staple":
         return staple(ratings, min_raters=min_raters)
     return dawid_skene(
         ratings,
         prior=options.prior,
         starts=1 if options.starts is None else options.starts,
-        seed=options.seed or 0,
+        seed=options.seed,
         stopping=options.stopping or "crowd-kit",
         min_raters=min_raters,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from consensus.statistics.totals import rater_counts
 
 __all__ = [
     "VoteKind",
+    "VoteRule",
     "Votes",
     "agreement_votes",
     "equal_votes",
@@ -41,6 +42,10 @@ class Votes:
     kind: VoteKind
     weight: Mapping[str, float]
     notes: tuple[str, ...] = ()
+
+
+VoteRule = Callable[[Ratings], Votes]
+"""Weighs the votes of these ratings, whichever raters they hold."""
 
 
 def equal_votes(ratings: Ratings) -> Votes:
