@@ -45,8 +45,10 @@ class FusionOptions:
     ----------
     votes
         Of the majority: what weighs the votes.
-    prior, starts, stopping
+    prior, stopping
         Of Dawid-Skene; see :func:`dawid_skene`.
+    starts
+        Of Dawid-Skene and STAPLE.
     per_class
         Of STAPLE: also each class against the rest.
     seed
@@ -62,20 +64,21 @@ class FusionOptions:
 
     def check(self, method: str) -> None:
         """Refuse what does not belong to this method."""
-        for name, owner in _OWNERS.items():
-            if getattr(self, name) not in (None, False) and method != owner:
+        for name, owners in _OWNERS.items():
+            value = getattr(self, name)
+            if value is not None and value is not False and method not in owners:
                 raise InputError(
-                    f"--{name.replace('_', '-')} belongs to --method {owner}; leave it out with "
-                    f"{method}"
+                    f"--{name.replace('_', '-')} belongs to --method {' or '.join(owners)}; leave "
+                    f"it out with {method}"
                 )
 
 
 _OWNERS = {
-    "votes": "majority",
-    "prior": "dawid-skene",
-    "starts": "dawid-skene",
-    "stopping": "dawid-skene",
-    "per_class": "staple",
+    "votes": ("majority",),
+    "prior": ("dawid-skene",),
+    "starts": ("dawid-skene", "staple"),
+    "stopping": ("dawid-skene",),
+    "per_class": ("staple",),
 }
 
 
@@ -107,12 +110,13 @@ def fuse(
     if method == "majority":
         votes = None if options.votes is None else options.votes(ratings)
         return majority(ratings, quorum=quorum, min_raters=min_raters, votes=votes)
+    starts = 1 if options.starts is None else options.starts
     if method == "staple":
-        return staple(ratings, min_raters=min_raters)
+        return staple(ratings, starts=starts, seed=options.seed, min_raters=min_raters)
     return dawid_skene(
         ratings,
         prior=options.prior,
-        starts=1 if options.starts is None else options.starts,
+        starts=starts,
         seed=options.seed,
         stopping=options.stopping or "crowd-kit",
         min_raters=min_raters,
@@ -185,11 +189,22 @@ def dawid_skene(
 def staple(
     ratings: Ratings,
     *,
+    starts: int = 1,
+    seed: int = 0,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
     min_raters: int = 1,
 ) -> Fused:
     """Multi-label STAPLE: as Dawid-Skene, with class frequencies held at the raters' votes.
+
+    Where every rater gave every answer it ends where ITK's filter does. Elsewhere that filter may
+    stop lower: it starts from voted labels, and an answer that no rater's table holds then keeps
+    probability 0. We start from vote shares, which leave every answer given a chance.
+
+    Parameters
+    ----------
+    starts, seed
+        As in :func:`dawid_skene`.
 
     Raises
     ------
@@ -212,8 +227,10 @@ def staple(
             max_iterations=max_iterations,
         )
 
-    fit, ended = best_fit(problem.answers, climb, n_starts=1, seed=0, tolerance=tolerance)
-    return problem.fused("staple", fit, ended, min_raters, {}, tolerance)
+    fit, ended = best_fit(problem.answers, climb, n_starts=starts, seed=seed, tolerance=tolerance)
+    return problem.fused(
+        "staple", fit, ended, min_raters, {"starts": starts, "seed": seed}, tolerance
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ __all__ = [
 VoteKind = Literal["equal", "role", "agreement"]
 
 UNTOLD = 1e-12
-"""Expected disagreement below this part of the weight is none: a single class was said."""
+"""Below this an agreement, or the part of the weight expected to disagree, is rounding of 0."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def agreement_votes(ratings: Ratings) -> Votes:
         kappa = _with_others(said, counts, weight, ratings)
         if kappa is None:
             undefined.append(ratings.raters[column])
-        votes[ratings.raters[column]] = 1.0 if kappa is None else max(kappa, 0.0)
+            kappa = 1.0
+        votes[ratings.raters[column]] = kappa if kappa > UNTOLD else 0.0
     if not any(votes.values()):
         raise NoVotesError(
             "no rater agrees with the others beyond chance; take --votes equal, and adjudicate "
