@@ -32,6 +32,10 @@ TIE = 1e-9
 """Probabilities that differ by less are equal: sums in another order differ by rounding."""
 
 
+NOTHING = 1e-9
+"""Part of what a rater rated below which the consensus holds nothing: rounding of probabilities."""
+
+
 @dataclass(frozen=True, eq=False)
 class RaterQuality:
     """How each rater answered, by what the consensus holds to be true.
@@ -39,7 +43,8 @@ class RaterQuality:
     Parameters
     ----------
     confusion : shape (n_raters, n_classes, n_classes)
-        Weight of items by rater, consensus class and class said.
+        Weight of items by rater, consensus class and class said; in front of it may stand an
+        axis of replicates, which the figures then have as well.
     """
 
     confusion: NDArray[np.float64]
@@ -47,30 +52,37 @@ class RaterQuality:
     @property
     def sensitivity(self) -> NDArray[np.float64]:
         """Part of a class that a rater called so, (n_raters, n_classes); NaN where none was."""
-        return quotient(np.diagonal(self.confusion, axis1=1, axis2=2), self.of_class)
+        hit = np.diagonal(self.confusion, axis1=-2, axis2=-1)
+        return quotient(hit, self._unless_nothing(self.of_class))
 
     @property
     def specificity(self) -> NDArray[np.float64]:
         """Part of everything else that a rater did not call so; NaN where there was nothing."""
-        hit = np.diagonal(self.confusion, axis1=1, axis2=2)
-        return 1 - quotient(self.confusion.sum(axis=1) - hit, self.of_others)
+        wrong = self.confusion * (1 - np.eye(self.confusion.shape[-1]))
+        called = quotient(wrong.sum(axis=-2), self._unless_nothing(self.of_others))
+        specificity: NDArray[np.float64] = 1 - np.minimum(called, 1.0)
+        return specificity
+
+    def _unless_nothing(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        kept: NDArray[np.float64] = np.where(weight > NOTHING * self.rated[..., None], weight, 0.0)
+        return kept
 
     @property
     def of_class(self) -> NDArray[np.float64]:
         """Weight that a sensitivity was taken over, (n_raters, n_classes)."""
-        weight: NDArray[np.float64] = self.confusion.sum(axis=2)
+        weight: NDArray[np.float64] = self.confusion.sum(axis=-1)
         return weight
 
     @property
     def of_others(self) -> NDArray[np.float64]:
         """Weight that a specificity was taken over, (n_raters, n_classes)."""
-        weight: NDArray[np.float64] = self.of_class @ (1 - np.eye(self.confusion.shape[1]))
+        weight: NDArray[np.float64] = self.of_class @ (1 - np.eye(self.confusion.shape[-1]))
         return weight
 
     @property
     def rated(self) -> NDArray[np.float64]:
         """Weight that each rater's figures were taken over, (n_raters,)."""
-        total: NDArray[np.float64] = self.confusion.sum(axis=(1, 2))
+        total: NDArray[np.float64] = self.confusion.sum(axis=(-2, -1))
         return total
 
 

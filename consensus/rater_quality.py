@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.errors import InputError
-from consensus.fused import Fused
+from consensus.fused import Fused, RaterQuality
 from consensus.fusion import staple_of_class
 from consensus.ratings import NOT_RATED, Ratings
-from consensus.statistics.coefficients import quotient
 from consensus.statistics.intervals import Resampled
 from consensus.statistics.patterns import Patterns, compress
 from consensus.statistics.resampling import Clusters, clusters_of, few_clusters
@@ -229,13 +228,12 @@ def _replicates(
     for amounts in _amounts(clusters, n_replicates, seed):
         some = slice(start, start + len(amounts))
         for rater, said in enumerate(clusters.weighted.codes.T):
-            held = truth * (said != NOT_RATED)[:, None]  # (U, K)
-            hit = np.where(said[:, None] == np.arange(n_classes), truth, 0.0)
-            called = (said[:, None] == np.arange(n_classes)) * truth.sum(axis=1, keepdims=True)
-            of_class, hits = amounts @ held, amounts @ hit  # (B, K)
-            others = of_class @ (1 - np.eye(n_classes))
-            sensitivity[some, rater] = quotient(hits, of_class)
-            specificity[some, rater] = 1 - quotient(amounts @ called - hits, others)
+            says = (said[:, None] == np.arange(n_classes)).astype(np.float64)  # (U, K said)
+            cells = (truth[:, :, None] * says[:, None, :]).reshape(len(truth), -1)
+            confusion = (amounts @ cells).reshape(-1, n_classes, n_classes)
+            quality = RaterQuality(confusion)
+            sensitivity[some, rater] = quality.sensitivity
+            specificity[some, rater] = quality.specificity
         start = some.stop
     return sensitivity, specificity
 
