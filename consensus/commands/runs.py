@@ -40,7 +40,11 @@ def method_options(*votes: str) -> Callable[[Callable[..., None]], Callable[...,
             help="Of the majority: what a rater's vote weighs; default: equal.",
         ),
         click.option("--prior", type=float, help="Of Dawid-Skene: items in each cell beforehand."),
-        click.option("--starts", type=int, help="Of Dawid-Skene and STAPLE: how many."),
+        click.option(
+            "--starts",
+            type=int,
+            help="Of Dawid-Skene and STAPLE: how many fits; the likeliest is kept.",
+        ),
         click.option(
             "--stopping",
             type=click.Choice(["crowd-kit", "likelihood"]),

@@ -35,7 +35,7 @@ rng = np.random.default_rng(7)
 truth = rng.choice(n_classes, n_items, p=rng.dirichlet(np.full(n_classes, 4.0)))
 said = np.empty((n_items, n_raters), dtype=np.int64)
 for rater in range(n_raters):
-    skill = 2 + 4 * rng.random()
+    skill = 1 + 3 * rng.random()
     rows = [rng.dirichlet(np.full(n_classes, 0.4) + skill * one) for one in np.eye(n_classes)]
     chance = np.stack(rows)[truth].cumsum(axis=1)
     said[:, rater] = np.minimum((chance < rng.random((n_items, 1))).sum(axis=1), n_classes - 1)

@@ -54,7 +54,9 @@ def run(call: Call, *more: object) -> dict[str, Any]:
     return result.json
 
 
-def test_a_seniors_vote_outweighs_two_and_the_weights_stand_in_the_run(weighted: Call) -> None:
+def test_a_seniors_vote_outweighs_two_and_the_weights_stand_in_the_run(
+    weighted: Call, tmp_path: Path
+) -> None:
     plain, by_role = run(weighted), run(weighted, "--votes", "role")
     assert plain["classes"]["Benign"]["weight"] == pytest.approx(3 * 2500)
     assert by_role["classes"]["Benign"]["weight"] == 0
@@ -63,6 +65,9 @@ def test_a_seniors_vote_outweighs_two_and_the_weights_stand_in_the_run(weighted:
     assert by_role["parameters"]["vote_weights"] == {"P1": 1, "P2": 1, "S": 3}
     shown = weighted("consensus", "show", by_role["run"])
     assert "Votes by role: P1 1, P2 1, S 3." in shown.out
+    report = tmp_path / "report.html"
+    assert weighted("report", "--run", by_role["run"], "--to", report).status == 0
+    assert "vote weights: P1 1, P2 1, S 3" in report.read_text(encoding="utf-8")
 
 
 def test_agreement_weighs_the_votes_and_says_how(weighted: Call) -> None:
