@@ -89,6 +89,13 @@ def show_staple_per_class(
         over = f"over {unit}"
         columns = ("class", unit, "rater", "sensitivity", over, "specificity", over)
         console.print(table("STAPLE, each class against the rest", *columns, rows=rows))
+        for name, found in document["staple_per_class"].items():
+            if not found["converged"]:
+                console.print(
+                    f"Note: {name}: stopped after {counted(found['iterations'], 'iteration')} "
+                    "while the likelihood still rose.",
+                    markup=False,
+                )
 
 
 def _figure(value: float | None, interval: dict[str, Any] | None = None) -> str:

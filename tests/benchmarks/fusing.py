@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.measure import Cost, cost_of, print_table
 
@@ -221,7 +222,7 @@ def _staple(folder: Path, side_px: int, n_raters: int) -> None:
     )
 
 
-def _work(code: str, *arguments: str) -> tuple[Cost, dict[str, object] | dict[str, list]]:
+def _work(code: str, *arguments: str) -> tuple[Cost, dict[str, Any]]:
     cost = cost_of(code, *arguments)
     told = json.loads(cost.printed)
     return replace(cost, wall_s=told["wall_s"], cpu_s=told["cpu_s"]), told

@@ -172,10 +172,11 @@ def test_intervals_depend_on_the_seed_and_on_no_order(monkeypatch: pytest.Monkey
         }
 
     first = intervals(ratings)
-    assert intervals(turned) == {key: pytest.approx(value) for key, value in first.items()}
-    assert intervals(ratings, seed=8) != first
+    same = {key: pytest.approx(value) for key, value in first.items()}
+    assert intervals(turned) == same
+    assert intervals(ratings, seed=8) != same
     monkeypatch.setattr(rater_quality, "_CELLS", 2000)  # in parts
-    assert intervals(ratings) == first
+    assert intervals(ratings) == same
 
 
 def test_what_cannot_be_told_says_why() -> None:

@@ -17,7 +17,7 @@ from tests.consensus.test_fusion import as_ratings, crowd
 
 
 def two_peaks() -> Ratings:
-    """Three careless raters who share a mistake, and two careful ones: vote shares mislead."""
+    """Ratings whose highest peak is not the one next to the vote shares."""
     for seed in range(200):
         _, said = crowd(seed, n_items=40, n_raters=4, n_classes=3, missing=0.3)
         ratings = as_ratings(said)
