@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError
 from consensus.ratings import Ratings
+from consensus.statistics.bootstrap_limits import interval_name
 from consensus.statistics.figures import figures_of
 from consensus.statistics.findings import Findings, PairAgreement, PairDetection
 from consensus.statistics.patterns import Patterns, WeightedPatterns, compress
@@ -30,7 +31,8 @@ class Agreement:
 
     ``kappa_on`` says what the chance-corrected figures are about: ``all rated``, or
     ``placed by both`` where nothing is negative for everyone. ``clusters`` are what the
-    intervals rest on, ``notes`` what their reader has to know.
+    intervals rest on, ``interval`` is their kind where they come from replicates, and ``notes``
+    are what their reader has to know.
     """
 
     items: int
@@ -44,6 +46,7 @@ class Agreement:
     kappa_on: str
     bootstrap: int
     seed: int
+    interval: str | None
     coefficients: dict[str, Statistic]
     per_class: dict[str, dict[str, Statistic]]
     f1: Statistic
@@ -65,6 +68,7 @@ class Agreement:
             "kappa_on": self.kappa_on,
             "bootstrap": self.bootstrap,
             "seed": self.seed,
+            "interval": self.interval,
             "coefficients": {name: one.to_dict() for name, one in self.coefficients.items()},
             "per_class": {
                 name: {kind: one.to_dict() for kind, one in figures.items()}
@@ -85,6 +89,7 @@ def agreement(
     weights: str | NDArray[np.float64],
     bootstrap: int = 0,
     seed: int = 0,
+    interval: str = "expanded",
 ) -> Agreement:
     """All agreement figures of ratings, with intervals.
 
@@ -97,6 +102,9 @@ def agreement(
         none where they are areas.
     seed
         Of the bootstrap; the same seed gives the same intervals.
+    interval
+        Which interval from replicates stands as the limits: one of
+        :data:`consensus.statistics.bootstrap_limits.INTERVALS`. The others stand beside it.
 
     Raises
     ------
@@ -107,19 +115,20 @@ def agreement(
         raise InputError(f"--bootstrap {bootstrap} is negative; give a number of replicates, or 0")
     if seed < 0:
         raise InputError(f"--seed {seed} is negative; give a whole number from 0 on")
+    chosen = interval_name(interval)
     disagreement = disagreement_weights(weights, ratings.classes, ratings.rank)
     scheme = Scheme.of(ratings, disagreement)
     patterns = compress(ratings.codes, scheme.n_classes)
     pattern_weight = patterns.totals(ratings.weight)
-    counts, squares = rater_counts(patterns.codes, scheme.n_classes)
-    features = item_features(scheme, counts, squares)
+    counts = rater_counts(patterns.codes, scheme.n_classes)
+    features = item_features(scheme, counts)
     whole = _as_one_group(patterns, pattern_weight)
     totals = Totals(scheme, group_totals(scheme, whole, features))
     named = counts * scheme.places
     placed = scheme.compared(named, named.sum(axis=1) * (named.sum(axis=1) - 1))
     sample = Sample(patterns.codes, pattern_weight, placed, features, totals)
     figures = figures_of(totals)
-    precision = Precision.of(ratings, patterns, sample, figures, bootstrap, seed)
+    precision = Precision.of(ratings, patterns, sample, figures, bootstrap, seed, chosen)
     pattern_items = pattern_weight
     if not scheme.counts:
         pattern_items = patterns.totals((ratings.weight > 0).astype(np.float64))
@@ -139,6 +148,7 @@ def agreement(
         kappa_on="placed by both" if scheme.placed_only else "all rated",
         bootstrap=bootstrap,
         seed=seed,
+        interval=chosen if bootstrap else None,
         coefficients=findings.coefficients(nominal=nominal),
         per_class=findings.per_class(nominal=nominal),
         f1=findings.f1(),

@@ -43,8 +43,8 @@ class RaterQuality:
     Parameters
     ----------
     confusion : shape (n_raters, n_classes, n_classes)
-        Weight of items by rater, consensus class and class said; in front of it may stand an
-        axis of replicates, which the figures then have as well.
+        Weight of items by rater, consensus class and class said; behind the raters may stand
+        an axis of replicates, which the figures then have as well.
     """
 
     confusion: NDArray[np.float64]

@@ -9,7 +9,6 @@ Shapes: B replicates, C distinct clusters, U patterns, R raters, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,9 +19,10 @@ from annotation.errors import InputError
 from consensus.fused import Fused, RaterQuality
 from consensus.fusion import staple_of_class
 from consensus.ratings import NOT_RATED, Ratings
-from consensus.statistics.intervals import Resampled
+from consensus.statistics.bootstrap_limits import IntervalName
+from consensus.statistics.clusters import Clusters, clusters_of, few_clusters
+from consensus.statistics.intervals import Drawn, Resampled
 from consensus.statistics.patterns import Patterns, compress
-from consensus.statistics.resampling import Clusters, clusters_of, few_clusters
 from consensus.statistics.statistic import Interval
 
 __all__ = [
@@ -35,10 +35,12 @@ __all__ = [
 
 REPLICATES = 1000
 
+FIGURES = ("sensitivity", "specificity")
+
 _CELLS = 1 << 23  # numbers in one temporary matrix: 64 MB
 
-SAME = 1e-9
-"""Replicates that differ by less are equal: a bootstrap that can't vary says nothing."""
+INTERVAL: IntervalName = "expanded"
+"""As of agreement: BCa, widened for few clusters."""
 
 
 def quality_basis(
@@ -140,7 +142,7 @@ class QualityIntervals:
 
     @classmethod
     def of(cls, ratings: Ratings, fused: Fused, *, bootstrap: int, seed: int) -> QualityIntervals:
-        """Percentile intervals over clusters, the consensus held fixed.
+        """Intervals over clusters, the consensus held fixed.
 
         What an interval rests on are the clusters in which the rater rated something that the
         consensus holds to be of the class (for a specificity: not of it); fewer than 5 give none.
@@ -158,27 +160,52 @@ class QualityIntervals:
         clusters = clusters_of(ratings, patterns)
         truth = _of_patterns(patterns, fused.truth)
         labels = _of_patterns(patterns, fused.labels)
-        resampled = Resampled(ratings.cluster_unit, len(ratings.raters), bootstrap > 0)
+        resampled = Resampled(ratings.cluster_unit, len(ratings.raters), bootstrap > 0, INTERVAL)
         drawn = None
         if bootstrap and not few_clusters(clusters.n_clusters).startswith("undefined"):
-            drawn = _replicates(clusters, truth, bootstrap, seed)
-        found: tuple[list[tuple[Interval, ...]], list[tuple[Interval, ...]]] = ([], [])
+            drawn = _draw(clusters, truth, bootstrap, seed)
+        found: tuple[list[tuple[Interval, ...]], ...] = ([], [])
         for rater in range(len(ratings.raters)):
             holds = _clusters_with(clusters, labels, rater, len(ratings.classes))
-            for kind in (0, 1):
-                value = fused.quality.specificity if kind else fused.quality.sensitivity
+            for kind, name in enumerate(FIGURES):
+                value = getattr(fused.quality, name)[rater]
                 found[kind].append(
                     tuple(
                         _interval(
                             resampled,
-                            value[rater, k],
-                            None if drawn is None else drawn[kind][:, rater, k],
+                            float(value[k]),
+                            None if drawn is None else drawn.of(name, float(value[k]), rater, k),
                             int(holds[kind][k]),
                         )
                         for k in range(len(ratings.classes))
                     )
                 )
         return cls(*(tuple(rows) for rows in found))
+
+
+@dataclass(frozen=True, eq=False)
+class _Replicates:
+    """Raters' figures by name: of each replicate (R, B, K), and without one of each cluster (R, C, K)."""
+
+    figures: dict[str, NDArray[np.float64]]
+    left_out: dict[str, NDArray[np.float64]]
+    times: NDArray[np.int64]
+
+    def of(self, name: str, value: float, rater: int, k: int) -> Drawn:
+        """The replicates of one figure."""
+        return Drawn(
+            value=value,
+            figures=self.figures[name][rater, :, k],
+            left_out=self.left_out[name][rater, :, k],
+            times=self.times,
+            with_raters=None,
+        )
+
+
+def _figures(confusion: NDArray[np.float64], n_classes: int) -> dict[str, NDArray[np.float64]]:
+    """Figures of confusions (R, B, K true * K said)."""
+    quality = RaterQuality(confusion.reshape(*confusion.shape[:2], n_classes, n_classes))
+    return {name: getattr(quality, name) for name in FIGURES}
 
 
 def _of_patterns(patterns: Patterns, of_items: NDArray[Any]) -> NDArray[Any]:
@@ -200,55 +227,47 @@ def _clusters_with(
     return clusters.times @ held, clusters.times @ others
 
 
-def _interval(
-    resampled: Resampled, value: float, replicates: NDArray[np.float64] | None, n_clusters: int
-) -> Interval:
+def _interval(resampled: Resampled, value: float, drawn: Drawn | None, n_clusters: int) -> Interval:
     if np.isnan(value):
         return Interval("undefined: the consensus holds nothing of the kind")
     if not resampled.asked:
         return Interval("undefined: no replicates were asked for")
-    status = few_clusters(n_clusters)
-    if replicates is None or status.startswith("undefined"):
-        return Interval(status)
-    if np.nanmax(replicates) - np.nanmin(replicates) <= SAME:
-        return Interval("undefined: the same in every replicate")
-    interval, _ = resampled.interval(replicates, n_clusters)
+    interval, _ = resampled.interval(drawn, n_clusters)
     if interval.se_method is None:
         return interval
     return replace(interval, se_method=f"{interval.se_method}, the consensus held fixed")
 
 
-def _replicates(
+def _draw(
     clusters: Clusters, truth: NDArray[np.float64], n_replicates: int, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sensitivity and specificity of each replicate, (B, R, K) each."""
-    n_raters, n_classes = clusters.weighted.codes.shape[1], truth.shape[1]
-    sensitivity, specificity = np.empty((2, n_replicates, n_raters, n_classes))
-    start = 0
-    for amounts in _amounts(clusters, n_replicates, seed):
-        some = slice(start, start + len(amounts))
-        for rater, said in enumerate(clusters.weighted.codes.T):
-            says = (said[:, None] == np.arange(n_classes)).astype(np.float64)  # (U, K said)
-            cells = (truth[:, :, None] * says[:, None, :]).reshape(len(truth), -1)
-            confusion = (amounts @ cells).reshape(-1, n_classes, n_classes)
-            quality = RaterQuality(confusion)
-            sensitivity[some, rater] = quality.sensitivity
-            specificity[some, rater] = quality.specificity
-        start = some.stop
-    return sensitivity, specificity
+) -> _Replicates:
+    """Confusions of replicates that draw clusters with replacement, and of the jackknife."""
+    sums = _of_clusters(clusters, truth)  # (R, C, K * K)
+    n_raters, n_classes = len(sums), truth.shape[1]
+    rng = np.random.default_rng(seed)
+    chances = clusters.times / clusters.n_clusters
+    replicates = np.empty((n_raters, n_replicates, n_classes**2))
+    step = max(1, _CELLS // len(clusters.times))
+    for start in range(0, n_replicates, step):
+        some = slice(start, min(start + step, n_replicates))
+        size = some.stop - start
+        often = rng.multinomial(clusters.n_clusters, chances, size=size).astype(np.float64)
+        replicates[:, some] = often @ sums
+    whole = np.tensordot(sums, clusters.times, axes=(1, 0))  # (R, K * K)
+    rest = np.maximum(whole[:, None] - sums, 0.0)  # rounding may leave a little less than nothing
+    return _Replicates(_figures(replicates, n_classes), _figures(rest, n_classes), clusters.times)
 
 
-def _amounts(clusters: Clusters, n_replicates: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Weight of each pattern in replicates that draw clusters with replacement, (B, U) in parts."""
+def _of_clusters(clusters: Clusters, truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Confusions of each rater in each distinct cluster, (R, C, K true * K said)."""
     from scipy.sparse import csr_array
 
     whole = clusters.weighted
     shape = len(clusters.times), len(whole.codes)
     held = csr_array((whole.weight, (whole.group, whole.pattern)), shape=shape)
-    chances = clusters.times / clusters.n_clusters
-    rng = np.random.default_rng(seed)
-    step = max(1, _CELLS // max(shape))
-    for start in range(0, n_replicates, step):
-        size = min(step, n_replicates - start)
-        often = rng.multinomial(clusters.n_clusters, chances, size=size).astype(np.float64)
-        yield (held.T @ often.T).T
+    n_classes = truth.shape[1]
+    sums = np.empty((whole.codes.shape[1], shape[0], n_classes**2))
+    for rater, said in enumerate(whole.codes.T):
+        says = (said[:, None] == np.arange(n_classes)).astype(np.float64)  # (U, K said)
+        sums[rater] = held @ (truth[:, :, None] * says[:, None, :]).reshape(shape[1], -1)
+    return sums

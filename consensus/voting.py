@@ -122,7 +122,7 @@ def agreement_votes(ratings: Ratings) -> Votes:
     columns = _by_name(ratings)
     patterns = compress(ratings.codes[:, columns], len(ratings.classes))
     weight = patterns.totals(ratings.weight)
-    counts, _ = rater_counts(patterns.codes, len(ratings.classes))
+    counts = rater_counts(patterns.codes, len(ratings.classes))
     votes: dict[str, float] = {}
     undefined: list[str] = []
     for column, said in zip(columns, patterns.codes.T, strict=True):
@@ -201,7 +201,7 @@ def majority(
     columns = _by_name(ratings)
     patterns = compress(ratings.codes[:, columns], n_classes)
     each = np.array([votes.weight[ratings.raters[column]] for column in columns])
-    counts, _ = rater_counts(patterns.codes, n_classes, each)
+    counts = _weighed(patterns.codes, n_classes, each)
     cast = counts.sum(axis=1)
     voted = cast > 0
     shares = np.full(counts.shape, 1 / n_classes)
@@ -226,6 +226,17 @@ def majority(
         parameters={"quorum": quorum, "min_raters": min_raters, "votes": votes.kind, **told},
         notes=votes.notes,
     )
+
+
+def _weighed(
+    codes: NDArray[np.int32], n_classes: int, each: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weight of the votes for each class, (U, K), by what each rater's vote weighs (R,)."""
+    weighed = np.zeros((len(codes), n_classes))
+    for said, weight in zip(codes.T, each, strict=True):
+        rows = np.flatnonzero(said != NOT_RATED)
+        weighed[rows, said[rows]] += weight
+    return weighed
 
 
 def _by_name(ratings: Ratings) -> NDArray[np.int64]:

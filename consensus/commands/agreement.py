@@ -35,6 +35,13 @@ COEFFICIENTS = {
 )
 @click.option("--bootstrap", type=click.IntRange(min=0), help="Replicates over clusters.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option(
+    "--interval",
+    type=click.Choice(["expanded", "bca", "percentile"]),
+    default="expanded",
+    show_default=True,
+    help="Of the bootstrap; expanded is BCa, widened for few clusters.",
+)
 @click.option("--as-of", metavar="T", help="A pull's number or an ISO 8601 time.")
 @click.option("--include-derived", is_flag=True, help="Count what began as our own objects.")
 @command
@@ -46,6 +53,7 @@ def agreement(
     weights: str | None,
     bootstrap: int | None,
     seed: int,
+    interval: str,
     as_of: str | None,
     include_derived: bool,
 ) -> Outcome:
@@ -65,6 +73,7 @@ def agreement(
             weights=weights or "nominal",
             bootstrap=bootstrap or 0,
             seed=seed,
+            interval=interval,
         )
         return _outcome(found.to_dict())
     if classes is not None:
@@ -86,6 +95,7 @@ def agreement(
         weights=weights or rated.protocol.weights,
         bootstrap=1000 if bootstrap is None else bootstrap,
         seed=seed,
+        interval=interval,
     )
     document = found.to_dict()
     document["protocol"] = f"{rated.row.name}@{rated.row.version}"

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from consensus.reporting.numbers import MARKS, AreaScale, ShownStatistic, count_text, shown
+from consensus.statistics.intervals import METHODS
 
 __all__ = ["AgreementSection", "agreement_section"]
 
@@ -162,8 +163,8 @@ def _basis(document: Mapping[str, Any]) -> str:
     """What the intervals rest on, in one sentence."""
     if document.get("bootstrap"):
         return (
-            f"Intervals are 95 % percentile intervals of {document['bootstrap']:,} bootstrap "
-            f"replicates (seed {document['seed']}) over {document['clusters']} clusters "
+            f"Intervals are 95 % {METHODS[document['interval']]} intervals of "
+            f"{document['bootstrap']:,} bootstrap replicates (seed {document['seed']}) over {document['clusters']} clusters "
             f"({document['cluster_unit']}s), for these raters."
         )
     return "Intervals are 95 % analytic intervals, for these raters."

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Patterns", "WeightedPatterns", "compress", "sum_by"]
+__all__ = ["Patterns", "WeightedPatterns", "compress", "positions", "sum_by"]
 
 _DENSE_KEYS = 1 << 22
 
@@ -78,6 +78,16 @@ def sum_by(
     return np.bincount(group, weights=amount, minlength=n_groups).astype(np.float64, copy=False)
 
 
+def positions(key: NDArray[np.int64], span: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct keys in order, and the place of each key among them; all are below ``span``."""
+    if span > _DENSE_KEYS:
+        distinct, place = np.unique(key, return_inverse=True)
+        return distinct, place.reshape(-1).astype(np.int64)
+    present = np.zeros(span, dtype=bool)
+    present[key] = True
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[key]
+
+
 def compress(codes: NDArray[np.int32], n_classes: int) -> Patterns:
     """Distinct label patterns of items.
 
@@ -97,13 +107,8 @@ def compress(codes: NDArray[np.int32], n_classes: int) -> Patterns:
             key, span = inverse.reshape(-1).astype(np.int64), len(distinct)
         key = key * base + (column + 1)
         span *= base
-    if span <= _DENSE_KEYS:
-        present = np.zeros(span, dtype=bool)
-        present[key] = True
-        of_item = (np.cumsum(present) - 1)[key]
-    else:
-        of_item = np.unique(key, return_inverse=True)[1].reshape(-1)
+    of_item = positions(key, span)[1]
     n_patterns = int(of_item.max()) + 1 if len(of_item) else 0
     some_item = np.zeros(n_patterns, dtype=np.int64)
     some_item[of_item] = np.arange(len(codes))
-    return Patterns(codes=codes[some_item], of_item=of_item.astype(np.int64))
+    return Patterns(codes=codes[some_item], of_item=of_item)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consensus.ratings import Ratings
+from consensus.statistics.bootstrap_limits import IntervalName
+from consensus.statistics.clusters import clusters_of, few_clusters
 from consensus.statistics.coefficients import pair_tables
 from consensus.statistics.figures import figures_of
 from consensus.statistics.intervals import (
     AREAS_NEED_BOOTSTRAP,
+    Drawn,
     Resampled,
     mean_interval,
     proportion_interval,
 )
 from consensus.statistics.patterns import Patterns
-from consensus.statistics.resampling import (
-    Figures,
-    Replicates,
-    bootstrap,
-    clusters_of,
-    few_clusters,
-)
+from consensus.statistics.resampling import Figures, Replicates, bootstrap
 from consensus.statistics.standard_errors import (
     ANALYTIC,
     LINEARISED,
@@ -41,6 +39,8 @@ __all__ = ["Precision"]
 
 _PROPORTIONS = ("dice", "prevalence", "f1", "pair_f1")
 _BY_PAIR = ("pair_kappa", "pair_f1")
+_WHERE_NAMED = ("kappa", "fleiss_class", "dice")
+"""Figures of a class to which clusters that nobody gave the class add nothing."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,14 @@ class Precision:
 
     Parameters
     ----------
-    n_clusters, pair_clusters
-        What intervals rest on: clusters with ratings, and those that each pair co-rated.
+    n_clusters, pair_clusters, class_clusters
+        What intervals rest on: clusters with ratings, those that each pair co-rated, and
+        those in which somebody gave each class.
     """
 
     n_clusters: int
     pair_clusters: NDArray[np.int64]
+    class_clusters: NDArray[np.int64]
     figures: Figures
     replicates: Replicates | None
     analytic: _Analytic | None
@@ -80,6 +82,7 @@ class Precision:
         figures: Figures,
         n_replicates: int,
         seed: int,
+        chosen: IntervalName,
     ) -> Precision:
         """Compute what the ratings allow: replicates, else analytic errors of counts.
 
@@ -87,6 +90,8 @@ class Precision:
         ----------
         figures
             Of all items; first axis of length 1.
+        chosen
+            The interval from replicates that stands as the limits.
         """
         scheme: Scheme = sample.totals.scheme
         clusters = clusters_of(ratings, patterns)
@@ -109,11 +114,12 @@ class Precision:
         return cls(
             n_clusters=clusters.n_clusters,
             pair_clusters=clusters.co_rated(scheme.pairs),
+            class_clusters=clusters.naming(scheme.n_classes),
             figures=figures,
             replicates=replicates,
             analytic=analytic,
             by_slide=by_slide,
-            resampled=Resampled(ratings.cluster_unit, scheme.n_raters, n_replicates > 0),
+            resampled=Resampled(ratings.cluster_unit, scheme.n_raters, n_replicates > 0, chosen),
             notes=tuple(notes),
         )
 
@@ -138,16 +144,14 @@ class Precision:
         if self.by_slide is not None:
             extra["median_over_slides"] = _median(column(self.by_slide))
         if self.resampled.asked:
-            drawn = self.replicates
-            interval, counted = self.resampled.interval(
-                None if drawn is None else column(drawn.figures), k
-            )
-            extra.update(counted)
+            if name in _WHERE_NAMED and index is not None:
+                k = int(self.class_clusters[index])
+            drawn = self._drawn(column)
+            proportion = name in _PROPORTIONS
+            interval, beside = self.resampled.interval(drawn, k)
+            extra.update(beside)
             if name not in _BY_PAIR:
-                raters = None if drawn is None else drawn.with_raters
-                extra["with_raters"] = self.resampled.with_raters(
-                    None if raters is None else column(raters), k
-                )
+                extra["with_raters"] = self.resampled.with_raters(drawn, k, proportion=proportion)
             return interval, extra
         if self.analytic is None:
             return AREAS_NEED_BOOTSTRAP, extra
@@ -156,6 +160,18 @@ class Precision:
         if name in _PROPORTIONS:
             return proportion_interval(value, se, items, k), extra
         return mean_interval(value, se, items, self.analytic.method[name], k), extra
+
+    def _drawn(self, column: Callable[[Figures], NDArray[np.float64]]) -> Drawn | None:
+        made = self.replicates
+        if made is None:
+            return None
+        return Drawn(
+            value=float(column(self.figures)[0]),
+            figures=column(made.figures),
+            left_out=column(made.left_out),
+            times=made.times,
+            with_raters=None if made.with_raters is None else column(made.with_raters),
+        )
 
 
 def _median(values: NDArray[np.float64]) -> dict[str, object]:

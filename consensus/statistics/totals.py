@@ -150,9 +150,7 @@ class Totals:
         return part.reshape(len(self.rows), *self.scheme.shapes[name])
 
 
-def rater_counts(
-    codes: NDArray[np.int32], n_classes: int, multiplicity: NDArray[np.float64] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def rater_counts(codes: NDArray[np.int32], n_classes: int) -> NDArray[np.float64]:
     """How many raters gave each pattern each class.
 
     Parameters
@@ -160,34 +158,26 @@ def rater_counts(
     codes : shape (U, R)
     n_classes
         K.
-    multiplicity : shape (R,)
-        How often each rater was drawn; None: once.
 
     Returns
     -------
-    counts, squares : shape (U, K)
-        Sum over raters of their multiplicity, and of its square; the latter is what a
-        rater's copies would agree on among themselves.
+    shape (U, K)
     """
-    counts, squares = np.zeros((2, n_classes, len(codes))).transpose(0, 2, 1)
-    for rater, column in enumerate(codes.T):
-        times = 1.0 if multiplicity is None else float(multiplicity[rater])
+    counts = np.zeros((n_classes, len(codes))).T
+    for column in codes.T:
         rows = np.flatnonzero(column != NOT_RATED)
-        counts[rows, column[rows]] += times
-        squares[rows, column[rows]] += times * times
-    return counts, squares
+        counts[rows, column[rows]] += 1
+    return counts
 
 
-def item_features(
-    scheme: Scheme, counts: NDArray[np.float64], squares: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def item_features(scheme: Scheme, counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """What an item with these ratings adds to the sums, per unit of its weight.
 
-    Pairs are ordered pairs of different raters; copies of one rater form none.
+    Pairs are ordered pairs of different raters.
 
     Parameters
     ----------
-    counts, squares : shape (U, K)
+    counts : shape (U, K)
         From :func:`rater_counts`.
 
     Returns
@@ -198,7 +188,7 @@ def item_features(
     at = scheme.slices
     named = counts * scheme.places
     n_named = named.sum(axis=1)
-    n_pairs = n_named**2 - (squares * scheme.places).sum(axis=1)
+    n_pairs = n_named * (n_named - 1)
     placed = scheme.compared(named, n_pairs)
     n_ratings = placed.sum(axis=1)
     paired, rated = n_pairs > 0, n_ratings > 0
@@ -216,13 +206,12 @@ def item_features(
     features[:, at["named"]] = named / np.where(n_named > 0, n_named, 1)[:, None]
     features[:, at["paired_ratings"]] = placed * paired[:, None]
     everything = counts.sum(axis=1)
-    features[:, at["both"]] = counts**2 - squares
-    features[:, at["either"]] = counts * everything[:, None] - squares
+    features[:, at["both"]] = counts * (counts - 1)
+    features[:, at["either"]] = counts * (everything[:, None] - 1)
     if scheme.negative is not None:
         present = everything - counts[:, scheme.negative]
-        copies = squares.sum(axis=1) - squares[:, scheme.negative]
-        features[:, at["both_present"].start] = present**2 - copies
-        features[:, at["either_present"].start] = present * everything - copies
+        features[:, at["both_present"].start] = present * (present - 1)
+        features[:, at["either_present"].start] = present * (everything - 1)
     return features
 
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from consensus.agreement import agreement
 from consensus.ratings import Ratings
 from consensus.statistics import resampling
+from consensus.statistics.clusters import clusters_of
 from consensus.statistics.figures import figures_of
 from consensus.statistics.patterns import compress
-from consensus.statistics.resampling import bootstrap, clusters_of
+from consensus.statistics.rater_draws import RaterSums, draw_raters
+from consensus.statistics.resampling import bootstrap
 from consensus.statistics.totals import Scheme, Totals, group_totals, item_features, rater_counts
 from consensus.statistics.weights import disagreement_weights
 from tests.consensus.builders import from_matrix
@@ -48,7 +50,7 @@ def rated(n_clusters: int = 25, **options: Any) -> Ratings:
 
 def totals_by_cluster(ratings: Ratings, scheme: Scheme) -> NDArray[np.float64]:
     patterns = compress(ratings.codes, scheme.n_classes)
-    features = item_features(scheme, *rater_counts(patterns.codes, scheme.n_classes))
+    features = item_features(scheme, rater_counts(patterns.codes, scheme.n_classes))
     return group_totals(scheme, clusters_of(ratings, patterns).weighted, features)
 
 
@@ -133,11 +135,12 @@ def test_a_rater_drawn_twice_weighs_twice_and_is_never_paired_with_its_copy(
     scheme = Scheme.of(ratings, disagreement)
     multiplicity = np.array(times, dtype=float)
     patterns = compress(ratings.codes, scheme.n_classes)
-    features = item_features(scheme, *rater_counts(patterns.codes, scheme.n_classes))
+    features = item_features(scheme, rater_counts(patterns.codes, scheme.n_classes))
     clusters = clusters_of(ratings, patterns)
     rows = group_totals(scheme, clusters.weighted, features).sum(axis=0)[None]
-    amounts = patterns.totals(ratings.weight)[None]
-    resampling._resample_raters(scheme, patterns.codes, multiplicity[None], amounts, rows)
+    raters = RaterSums(scheme, patterns.codes)
+    sums = patterns.totals(ratings.weight) @ raters.of_patterns()
+    raters.resample(rows, sums[:, None], multiplicity[None])
     found = figures_of(Totals(scheme, rows), multiplicity[None])
     origin = np.repeat(np.arange(4), times)
     expected = brute_force(ratings.codes[:, origin], origin, disagreement)
@@ -148,7 +151,7 @@ def test_a_rater_drawn_twice_weighs_twice_and_is_never_paired_with_its_copy(
 
 
 def test_raters_are_drawn_until_two_differ() -> None:
-    times = resampling._draw_raters(np.random.default_rng(0), 2000, 3)
+    times = draw_raters(np.random.default_rng(0), 2000, 3)
     assert (times.sum(axis=1) == 3).all()
     assert times.max() == 2
     shares = times.mean(axis=0) / 3
@@ -212,22 +215,20 @@ def test_two_raters_cannot_be_resampled() -> None:
 
 
 def test_replicates_without_a_value_are_counted_and_not_passed_over() -> None:
-    rows, names = clustered(25, n_raters=3, missing=0)
-    rows = [["1" if label == "3" else label for label in row] for row in rows]
-    rows[0] = ["3", "3", "1"]  # one patient in 25 has it: absent from a third of the draws
+    rows = [["1", "1", "1"]] * 24 + [["2", "2", "1"]]  # one class only without the last
+    names = [f"p{number:02}" for number in range(25)]
     found = agreement(
-        from_matrix(rows, classes=CLASSES, cluster=names), weights="nominal", bootstrap=400
+        from_matrix(rows, classes=["1", "2"], cluster=names), weights="nominal", bootstrap=400
     )
-    rare = found.per_class["3"]["kappa"]
-    assert rare.value is not None
-    assert rare.extra["replicates"] == 400
-    assert 90 < rare.extra["replicates_undefined"] < 200
-    assert (
-        rare.ci_status
-        == f"undefined: no value in {rare.extra['replicates_undefined']} of 400 replicates"
-    )
-    assert rare.ci_low is None
-    assert found.coefficients["fleiss"].extra["replicates_undefined"] == 0
+    kappa = found.coefficients["fleiss"]
+    assert kappa.value is not None
+    assert kappa.extra["replicates"] == 400
+    undefined = kappa.extra["replicates_undefined"]
+    assert isinstance(undefined, int)
+    assert 90 < undefined < 200  # the last is absent from a third of the draws
+    assert kappa.ci_status == f"undefined: no value in {undefined} of 400 replicates"
+    assert kappa.ci_low is None
+    assert found.coefficients["percent"].extra["replicates_undefined"] == 0
 
 
 def test_over_independent_items_bootstrap_and_analytic_errors_agree() -> None:
@@ -272,13 +273,12 @@ def test_each_replicate_draws_as_many_clusters_as_there_are() -> None:
     disagreement = disagreement_weights("nominal", ratings.classes, ratings.rank)
     scheme = Scheme.of(ratings, disagreement)
     clusters = clusters_of(ratings, compress(ratings.codes, scheme.n_classes))
-    seen: list[NDArray[np.float64]] = []
 
     def keep(totals: Totals, multiplicity: NDArray[np.float64] | None) -> dict[str, Any]:
-        seen.append(totals["items_rated"])
-        return {"x": totals["items_rated"]}
+        return {"items": totals["items_rated"]}
 
-    bootstrap(scheme, clusters, keep, 50, 0)
+    drawn = bootstrap(scheme, clusters, keep, 50, 0)
     sizes = totals_by_cluster(ratings, scheme)[:, scheme.slices["items_rated"].start]
     assert (sizes == 3).all()
-    assert all((rows == 24).all() for rows in seen[::2])
+    assert (drawn.figures["items"] == 24).all()
+    assert (drawn.left_out["items"] == 21).all()
