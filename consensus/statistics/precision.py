@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.ratings import Ratings
-from consensus.statistics.bootstrap_limits import IntervalName
+from consensus.statistics.bootstrap_limits import IntervalName, replicates_needed
 from consensus.statistics.clusters import clusters_of, few_clusters
 from consensus.statistics.coefficients import pair_tables
 from consensus.statistics.figures import figures_of
@@ -100,6 +100,12 @@ class Precision:
         notes: list[str] = []
         if n_replicates and not few_clusters(clusters.n_clusters).startswith("undefined"):
             replicates = bootstrap(scheme, clusters, figures_of, n_replicates, seed)
+            needed = replicates_needed(clusters.n_clusters)
+            if chosen == "expanded" and n_replicates < needed:
+                notes.append(
+                    f"over {clusters.n_clusters} clusters {n_replicates} replicates don't reach as "
+                    f"far out as an expanded interval looks; give --bootstrap {needed} or more"
+                )
         elif not n_replicates and scheme.counts:
             analytic = _analytic(sample, figures)
             if ratings.cluster_unit != "item":

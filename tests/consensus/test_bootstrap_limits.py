@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,12 +143,14 @@ def test_without_bias_and_skewness_bca_is_the_percentile_interval() -> None:
     )
 
 
-def test_widening_is_hesterbergs_and_fades() -> None:
-    """His table of adjusted levels: 0.001 for 5, 0.007 for 10, 0.0147 for 20 observations."""
-    adjusted = [stats.norm.cdf(-quantile(n)) for n in (5, 10, 20)]
-    assert adjusted == pytest.approx([0.0010, 0.0086, 0.0159], abs=5e-5)
-    assert quantile() == pytest.approx(1.959964)
-    assert quantile(100_000) == pytest.approx(quantile(), abs=1e-4)
+@pytest.mark.parametrize("n", [5, 10, 20, 100])
+def test_widened_limits_of_a_mean_are_students(n: int) -> None:
+    """The bootstrap's standard error of a mean divides by n, Student's interval by n - 1."""
+    numbers = np.random.default_rng(n).normal(size=n)
+    half = quantile(n) * numbers.std() / n**0.5
+    students = stats.t.interval(0.95, n - 1, 0, stats.sem(numbers))
+    assert (-half, half) == pytest.approx(students)
+    assert quantile() == pytest.approx(stats.norm.ppf(0.975))
 
 
 @pytest.mark.parametrize(
@@ -201,6 +205,19 @@ def test_the_chosen_interval_stands_as_the_limits_and_all_stand_beside_it() -> N
     wide, narrow = (found[name].coefficients["conger"] for name in ("expanded", "bca"))
     assert wide.ci_low < narrow.ci_low < narrow.ci_high < wide.ci_high
     assert "expanded BCa" in str(wide.se_method)
+
+
+def test_too_few_replicates_for_so_few_clusters_are_told() -> None:
+    rows, names = clustered(6)
+    ratings = from_matrix(rows, classes=CLASSES, cluster=names)
+    few, many = (agreement(ratings, weights="nominal", bootstrap=n) for n in (100, 400))
+    assert few.notes == (
+        "over 6 clusters 100 replicates don't reach as far out as an expanded interval looks; "
+        "give --bootstrap 206 or more",
+    )
+    assert many.notes == ()
+    kappa = few.coefficients["conger"]
+    assert kappa.ci_low is not None
 
 
 def test_an_unknown_interval_is_refused() -> None:
@@ -260,3 +277,24 @@ def test_the_order_of_raters_and_rows_moves_no_limit(
         other = theirs.coefficients[name]
         assert (one.ci_low, one.ci_high) == pytest.approx((other.ci_low, other.ci_high)), name
         assert one.extra["with_raters"] == pytest.approx(other.extra["with_raters"]), name
+
+
+def test_the_command_gives_the_interval_that_was_asked_for(pathquorum: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    file = tmp_path / "ratings.csv"
+    with file.open("w", encoding="utf-8") as lines:
+        lines.write("item,rater,label,cluster\n")
+        for item in range(60):
+            for rater in "xyz":
+                lines.write(
+                    f"{item},{rater},{'ab'[rng.random() < 0.3 + 0.4 * (item % 2)]},{item // 6}\n"
+                )
+    limits = {}
+    for interval in ("expanded", "bca", "percentile"):
+        options = ("--bootstrap", "200", "--interval", interval, "--json")
+        found = pathquorum("agreement", "--table", file, *options).json
+        kappa = found["coefficients"]["conger"]
+        assert found["interval"] == interval
+        assert kappa["ci_low"] == kappa["intervals"][interval]["ci_low"]
+        limits[interval] = kappa["ci_low"], kappa["ci_high"]
+    assert len(set(limits.values())) == 3
