@@ -82,6 +82,8 @@ class Protocol:
         """Return the content, as a protocol file would give it with every default written out."""
         content = asdict(self)
         del content["text"]
+        if self.consensus.role_weights is None:  # unstated: the digest is that of older versions
+            del content["consensus"]["role_weights"]
         content["classes"] = [
             {key: value for key, value in entry.items() if value is not None}
             for entry in content["classes"]

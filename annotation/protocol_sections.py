@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from annotation.toml_table import TomlTable
@@ -82,21 +83,37 @@ class DomainRule:
 
 @dataclass(frozen=True, slots=True)
 class ConsensusRule:
-    """How many raters it takes, and the share of them that a class must exceed."""
+    """How many raters it takes, and the share of the votes that a class must exceed.
+
+    `role_weights` says what the vote of each role weighs; None where the file says nothing.
+    """
 
     min_raters: int
     quorum: float
+    role_weights: Mapping[str, float] | None = field(default=None, hash=False)
 
     @classmethod
     def from_table(cls, top: TomlTable) -> ConsensusRule:
         """Read `[consensus]`."""
-        table = top.table("consensus", ("min_raters", "quorum"))
+        table = top.table("consensus", ("min_raters", "quorum", "role_weights"))
         share = "a share from 0 to less than 1 (a class needs more than it)"
         below_one = math.nextafter(1.0, 0.0)
         return cls(
             min_raters=table.whole("min_raters", at_least=1, default=2),
             quorum=table.number("quorum", share, low=0.0, high=below_one, default=0.5),
+            role_weights=cls._role_weights(table) if "role_weights" in table.content else None,
         )
+
+    @staticmethod
+    def _role_weights(consensus: TomlTable) -> dict[str, float]:
+        table = consensus.table("role_weights", ROLES)
+        weights = {
+            role: table.number(role, "a weight of 0 or more", low=0.0, default=0.0)
+            for role in table.content
+        }
+        if not any(weights.values()):
+            table.refuse("[consensus.role_weights] gives no role a vote; write senior = 2")
+        return weights
 
 
 @dataclass(frozen=True, slots=True)

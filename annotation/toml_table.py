@@ -130,9 +130,10 @@ class TomlTable:
     def table(self, key: str, known: Iterable[str]) -> TomlTable:
         """Return the table `[key]`, empty where it is absent."""
         value = self.content.get(key, {})
+        where = f"[{self.where[1:-1]}.{key}]" if self.where else f"[{key}]"
         if not isinstance(value, dict):
-            self._wrong(key, f"a table ([{key}])")
-        return TomlTable(self.origin, f"[{key}]", value, known)
+            self._wrong(key, f"a table ({where})")
+        return TomlTable(self.origin, where, value, known)
 
     def tables(self, key: str, known: Iterable[str]) -> list[TomlTable]:
         """Return the tables `[[key]]`, of which there must be one at least."""

@@ -24,6 +24,7 @@ NEGATIVE_NAMES = ("background", "absent")
 """Classes that mean "looked, and found nothing"; never part of an order."""
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_SPARSE = 4  # a table of whole numbers may be as many times as long as the column
 _EXACT_INTEGERS = 2.0**53  # beyond it, two different integers may be one float
 
 
@@ -70,11 +71,10 @@ def factorise(values: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[np.int64], 
             f"a column of ratings has {column.ndim} dimensions; pass one value a row"
         )
     if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
-        distinct, first, codes = np.unique(column, return_index=True, return_inverse=True)
-        order = np.argsort(first, kind="stable")
-        position = np.empty_like(order)
-        position[order] = np.arange(len(order))
-        codes, raw = position[codes.reshape(-1)], distinct[order].tolist()
+        distinct, codes = _by_appearance(column)
+        raw = distinct.tolist()
+        if column.dtype.kind in "iu":  # each has a name, and each another
+            return codes, tuple(map(str, raw))
     else:
         seen: dict[Any, int] = {}
         cells = column.tolist() if isinstance(column, np.ndarray) else column
@@ -88,6 +88,32 @@ def factorise(values: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[np.int64], 
         name = value_name(value)
         of_raw[index] = -1 if name is None else names.setdefault(name, len(names))
     return (of_raw[codes] if len(raw) else codes.astype(np.int64)), tuple(names)
+
+
+def _by_appearance(column: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Distinct numbers in the order in which they first appear, and which of them each row holds.
+
+    Whole numbers that lie close together, as counters do, are looked up in a table, not sorted.
+    """
+    n_rows, whole = len(column), column.dtype.kind in "iu"
+    span = int(column.max()) - int(column.min()) + 1 if whole and n_rows else 0
+    if 0 < span <= _SPARSE * n_rows:
+        low = column.min()
+        place = (
+            column - low if column.dtype.kind == "u" else column.astype(np.int64) - int(low)
+        ).astype(np.int64)
+        first = np.full(span, n_rows)
+        first[place[::-1]] = np.arange(n_rows)[::-1]  # of equal places the last one written stays
+        present = np.flatnonzero(first < n_rows)
+        rank = np.empty(span, dtype=np.int64)
+        rank[present] = np.arange(len(present))
+        first, codes = first[present], rank[place]
+    else:
+        _, first, codes = np.unique(column, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    position = np.empty_like(order)
+    position[order] = np.arange(len(order))
+    return column[first[order]], position[codes.reshape(-1)]
 
 
 def negative_class(classes: Sequence[str]) -> int | None:

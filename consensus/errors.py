@@ -9,7 +9,8 @@ The branches that this package adds to the tree drawn in ``annotation/errors.py`
     │   ├── TableFileError          a CSV file of ratings that can't be read
     │   └── NoRatingsError          no read in the store counts
     └── RefusedError
-        └── TooFewRatersError       expectation-maximisation on fewer than three raters
+        ├── TooFewRatersError       expectation-maximisation on fewer than three raters
+        └── NoVotesError            nothing says what a rater's vote weighs, or none weighs anything
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from annotation.errors import InputError, RefusedError
 
 __all__ = [
     "NoRatingsError",
+    "NoVotesError",
     "RatingsError",
     "TableFileError",
     "TooFewRatersError",
@@ -39,6 +41,10 @@ class TableFileError(InputError):
 
 class TooFewRatersError(RefusedError):
     """A method that estimates raters from each other has too few of them."""
+
+
+class NoVotesError(RefusedError):
+    """A weighted majority was asked for where no vote has a weight."""
 
 
 class NoRatingsError(InputError):

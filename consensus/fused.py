@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from annotation.errors import InputError
 from consensus.statistics.coefficients import quotient
 
-__all__ = ["OPEN", "Fused", "Method", "RaterQuality", "check_min_raters", "open_where_tied"]
+__all__ = [
+    "OPEN",
+    "TIE",
+    "Fused",
+    "Method",
+    "RaterQuality",
+    "StartFit",
+    "check_min_raters",
+    "open_where_tied",
+]
 
 Method = Literal["majority", "dawid-skene", "staple"]
 
@@ -23,6 +32,10 @@ TIE = 1e-9
 """Probabilities that differ by less are equal: sums in another order differ by rounding."""
 
 
+NOTHING = 1e-9
+"""Part of what a rater rated below which the consensus holds nothing: rounding of probabilities."""
+
+
 @dataclass(frozen=True, eq=False)
 class RaterQuality:
     """How each rater answered, by what the consensus holds to be true.
@@ -30,7 +43,8 @@ class RaterQuality:
     Parameters
     ----------
     confusion : shape (n_raters, n_classes, n_classes)
-        Weight of items by rater, consensus class and class said.
+        Weight of items by rater, consensus class and class said; behind the raters may stand
+        an axis of replicates, which the figures then have as well.
     """
 
     confusion: NDArray[np.float64]
@@ -38,22 +52,54 @@ class RaterQuality:
     @property
     def sensitivity(self) -> NDArray[np.float64]:
         """Part of a class that a rater called so, (n_raters, n_classes); NaN where none was."""
-        of_class = self.confusion.sum(axis=2)
-        return quotient(np.diagonal(self.confusion, axis1=1, axis2=2), of_class)
+        hit = np.diagonal(self.confusion, axis1=-2, axis2=-1)
+        return quotient(hit, self._unless_nothing(self.of_class))
 
     @property
     def specificity(self) -> NDArray[np.float64]:
         """Part of everything else that a rater did not call so; NaN where there was nothing."""
-        of_class, said = self.confusion.sum(axis=2), self.confusion.sum(axis=1)
-        hit = np.diagonal(self.confusion, axis1=1, axis2=2)
-        others = of_class @ (1 - np.eye(of_class.shape[1]))
-        return 1 - quotient(said - hit, others)
+        wrong = self.confusion * (1 - np.eye(self.confusion.shape[-1]))
+        called = quotient(wrong.sum(axis=-2), self._unless_nothing(self.of_others))
+        specificity: NDArray[np.float64] = 1 - np.minimum(called, 1.0)
+        return specificity
+
+    def _unless_nothing(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        kept: NDArray[np.float64] = np.where(weight > NOTHING * self.rated[..., None], weight, 0.0)
+        return kept
+
+    @property
+    def of_class(self) -> NDArray[np.float64]:
+        """Weight that a sensitivity was taken over, (n_raters, n_classes)."""
+        weight: NDArray[np.float64] = self.confusion.sum(axis=-1)
+        return weight
+
+    @property
+    def of_others(self) -> NDArray[np.float64]:
+        """Weight that a specificity was taken over, (n_raters, n_classes)."""
+        weight: NDArray[np.float64] = self.of_class @ (1 - np.eye(self.confusion.shape[-1]))
+        return weight
 
     @property
     def rated(self) -> NDArray[np.float64]:
         """Weight that each rater's figures were taken over, (n_raters,)."""
-        total: NDArray[np.float64] = self.confusion.sum(axis=(1, 2))
+        total: NDArray[np.float64] = self.confusion.sum(axis=(-2, -1))
         return total
+
+
+@dataclass(frozen=True)
+class StartFit:
+    """Where expectation-maximisation ended from one start.
+
+    ``labels_changed`` is the part of the weight whose label differs from that of the fit that
+    was kept.
+    """
+
+    log_likelihood: float
+    log_posterior: float
+    iterations: int
+    converged: bool
+    kept: bool
+    labels_changed: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +120,8 @@ class Fused:
         What the method was told, and for expectation-maximisation how it ended.
     iterations, converged, log_likelihood
         Of expectation-maximisation, else None.
+    starts
+        Of expectation-maximisation: every start that was tried, that from vote shares first.
     """
 
     method: Method
@@ -88,6 +136,34 @@ class Fused:
     converged: bool | None = None
     log_likelihood: float | None = None
     notes: tuple[str, ...] = field(default=())
+    starts: tuple[StartFit, ...] = ()
+
+    @property
+    def truth(self) -> NDArray[np.float64]:
+        """What raters are measured against, (n_items, n_classes).
+
+        Of expectation-maximisation the posterior; of the majority its label, and nothing where
+        the item is open.
+        """
+        if self.starts:
+            return self.posterior
+        told: NDArray[np.float64] = (self.labels[:, None] == np.arange(len(self.classes))).astype(
+            np.float64
+        )
+        return told
+
+    @property
+    def convergence(self) -> dict[str, object] | None:
+        """How expectation-maximisation ended, as in the JSON document; None of the majority."""
+        if not self.starts:
+            return None
+        return {
+            "iterations": self.iterations,
+            "converged": self.converged,
+            "log_likelihood": self.log_likelihood,
+            "starts": [asdict(start) for start in self.starts],
+            "starts_agree": all(start.labels_changed == 0 for start in self.starts),
+        }
 
     def sensitivity(self, rater: int) -> dict[str, float | None]:
         """Sensitivity of a rater by class; None where the consensus has none of it."""

@@ -14,14 +14,22 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError
 from consensus.errors import RatingsError
-from consensus.fused import OPEN, Fused, Method, RaterQuality, check_min_raters, open_where_tied
+from consensus.fused import Fused, Method
 from consensus.ratings import NOT_RATED, Ratings
 from consensus.statistics.estimation import Estimation
-from consensus.statistics.expectation import Stopping, maximise
-from consensus.statistics.patterns import Patterns, compress
-from consensus.statistics.totals import rater_counts
+from consensus.statistics.expectation import Fit, Stopping, maximise
+from consensus.statistics.starts import best_fit
+from consensus.voting import VoteRule, majority
 
-__all__ = ["BinaryStaple", "dawid_skene", "fuse", "majority", "staple", "staple_of_class"]
+__all__ = [
+    "BinaryStaple",
+    "FusionOptions",
+    "dawid_skene",
+    "fuse",
+    "majority",
+    "staple",
+    "staple_of_class",
+]
 
 TOLERANCE = 1e-5
 MAX_ITERATIONS = 100
@@ -29,7 +37,59 @@ NEARLY_SURE = 0.99999
 """Start of binary STAPLE: raters are nearly always right (Warfield 2004)."""
 
 
-def fuse(ratings: Ratings, method: str, *, quorum: float = 0.5, min_raters: int = 1) -> Fused:
+@dataclass(frozen=True, kw_only=True)
+class FusionOptions:
+    """What a method may be told beyond the protocol's rule; None: its default.
+
+    Parameters
+    ----------
+    votes
+        Of the majority: what weighs the votes.
+    prior, stopping
+        Of Dawid-Skene; see :func:`dawid_skene`.
+    starts
+        Of Dawid-Skene and STAPLE.
+    per_class
+        Of STAPLE: also each class against the rest.
+    seed
+        Of whatever is drawn.
+    """
+
+    votes: VoteRule | None = None
+    prior: float | None = None
+    starts: int | None = None
+    stopping: Stopping | None = None
+    per_class: bool = False
+    seed: int = 0
+
+    def check(self, method: str) -> None:
+        """Refuse what does not belong to this method."""
+        for name, owners in _OWNERS.items():
+            value = getattr(self, name)
+            if value is not None and value is not False and method not in owners:
+                raise InputError(
+                    f"--{name.replace('_', '-')} belongs to --method {' or '.join(owners)}; leave "
+                    f"it out with {method}"
+                )
+
+
+_OWNERS = {
+    "votes": ("majority",),
+    "prior": ("dawid-skene",),
+    "starts": ("dawid-skene", "staple"),
+    "stopping": ("dawid-skene",),
+    "per_class": ("staple",),
+}
+
+
+def fuse(
+    ratings: Ratings,
+    method: str,
+    *,
+    quorum: float = 0.5,
+    min_raters: int = 1,
+    options: FusionOptions | None = None,
+) -> Fused:
     """Consensus by the method of this name.
 
     Parameters
@@ -37,44 +97,29 @@ def fuse(ratings: Ratings, method: str, *, quorum: float = 0.5, min_raters: int 
     method
         ``majority``, ``dawid-skene`` or ``staple``.
     quorum
-        Of the majority: a class needs more than this part of an item's raters.
+        Of the majority: a class needs more than this share of an item's votes.
     min_raters
         Items with fewer ratings stay open.
+    options
+        Of one method; refused with another.
     """
+    options = FusionOptions() if options is None else options
+    if method not in get_args(Method):
+        raise InputError(f"method {method!r} is unknown; use one of {', '.join(get_args(Method))}")
+    options.check(method)
     if method == "majority":
-        return majority(ratings, quorum=quorum, min_raters=min_raters)
-    if method == "dawid-skene":
-        return dawid_skene(ratings, min_raters=min_raters)
+        votes = None if options.votes is None else options.votes(ratings)
+        return majority(ratings, quorum=quorum, min_raters=min_raters, votes=votes)
+    starts = 1 if options.starts is None else options.starts
     if method == "staple":
-        return staple(ratings, min_raters=min_raters)
-    raise InputError(f"method {method!r} is unknown; use one of {', '.join(get_args(Method))}")
-
-
-def majority(ratings: Ratings, *, quorum: float = 0.5, min_raters: int = 1) -> Fused:
-    """The class that more than ``quorum`` of an item's raters gave it; else the item is open.
-
-    Rater quality is measured against the items that are not open.
-    """
-    if not 0 <= quorum < 1:
-        raise InputError(f"quorum {quorum:g} is no share; give a number from 0 to below 1")
-    check_min_raters(min_raters)
-    patterns = compress(ratings.codes, len(ratings.classes))
-    votes = rater_counts(patterns.codes, len(ratings.classes))
-    n_ratings = votes.sum(axis=1)
-    rated = n_ratings > 0
-    shares = np.full(votes.shape, 1 / votes.shape[1])
-    shares[rated] = votes[rated] / n_ratings[rated, None]
-    labels = open_where_tied(shares, n_ratings.astype(np.int64), min_raters)
-    labels[shares.max(axis=1) <= quorum] = OPEN
-    return Fused(
-        method="majority",
-        items=ratings.items,
-        raters=ratings.raters,
-        classes=ratings.classes,
-        posterior=shares[patterns.of_item],
-        labels=labels[patterns.of_item],
-        quality=_against_labels(patterns, patterns.totals(ratings.weight), labels, votes.shape[1]),
-        parameters={"quorum": quorum, "min_raters": min_raters},
+        return staple(ratings, starts=starts, seed=options.seed, min_raters=min_raters)
+    return dawid_skene(
+        ratings,
+        prior=options.prior,
+        starts=starts,
+        seed=options.seed,
+        stopping=options.stopping or "crowd-kit",
+        min_raters=min_raters,
     )
 
 
@@ -82,6 +127,8 @@ def dawid_skene(
     ratings: Ratings,
     *,
     prior: float | NDArray[np.float64] | None = None,
+    starts: int = 1,
+    seed: int = 0,
     stopping: Stopping = "crowd-kit",
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
@@ -89,7 +136,7 @@ def dawid_skene(
 ) -> Fused:
     """Most probable class when each rater's confusions are estimated with the classes.
 
-    Starts from vote shares. Weights are scaled to items, so that areas count as evidence in
+    Starts from vote shares, and where asked from random confusions as well. Weights are scaled to items, so that areas count as evidence in
     proportion and a ``prior`` means the same for both.
 
     Parameters
@@ -97,6 +144,9 @@ def dawid_skene(
     prior
         Items that every rater is taken to have answered before, per cell or as a matrix by
         class said and true class (n_classes, n_classes). None: no prior.
+    starts, seed
+        How many starts, the first from vote shares; the fit of highest likelihood (with a
+        prior: times it) is kept, and ``Fused.starts`` tells how each ended.
     stopping, tolerance, max_iterations
         Ends as crowd-kit does, so that both give the same labels, or with ``likelihood`` when
         a step gains less than ``tolerance`` log-likelihood per rating. Where raters are poor the
@@ -115,29 +165,46 @@ def dawid_skene(
     pseudo = None
     if prior is not None:
         pseudo = _pseudo_items(prior, len(ratings.classes))[np.ix_(problem.used, problem.used)]
-    fit = maximise(
-        problem.answers,
-        start=problem.answers.shares,
-        pseudo_items=pseudo,
-        stopping=stopping,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-    )
+
+    def climb(start: NDArray[np.float64]) -> Fit:
+        return maximise(
+            problem.answers,
+            start=start,
+            pseudo_items=pseudo,
+            stopping=stopping,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+        )
+
+    fit, ended = best_fit(problem.answers, climb, n_starts=starts, seed=seed, tolerance=tolerance)
     told = {
         "prior": None if prior is None else np.asarray(prior).tolist(),
         "stopping": stopping,
+        "starts": starts,
+        "seed": seed,
     }
-    return problem.fused("dawid-skene", fit, min_raters, told, tolerance)
+    return problem.fused("dawid-skene", fit, ended, min_raters, told, tolerance)
 
 
 def staple(
     ratings: Ratings,
     *,
+    starts: int = 1,
+    seed: int = 0,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
     min_raters: int = 1,
 ) -> Fused:
     """Multi-label STAPLE: as Dawid-Skene, with class frequencies held at the raters' votes.
+
+    Where every rater gave every answer it ends where ITK's filter does. Elsewhere that filter may
+    stop lower: it starts from voted labels, and an answer that no rater's table holds then keeps
+    probability 0. We start from vote shares, which leave every answer given a chance.
+
+    Parameters
+    ----------
+    starts, seed
+        As in :func:`dawid_skene`.
 
     Raises
     ------
@@ -150,14 +217,20 @@ def staple(
     (2004), doi:10.1109/TMI.2004.830803.
     """
     problem = Estimation.of(ratings, "staple")
-    fit = maximise(
-        problem.answers,
-        start=problem.answers.shares,
-        fixed_prevalence=problem.vote_frequency,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
+
+    def climb(start: NDArray[np.float64]) -> Fit:
+        return maximise(
+            problem.answers,
+            start=start,
+            fixed_prevalence=problem.vote_frequency,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+        )
+
+    fit, ended = best_fit(problem.answers, climb, n_starts=starts, seed=seed, tolerance=tolerance)
+    return problem.fused(
+        "staple", fit, ended, min_raters, {"starts": starts, "seed": seed}, tolerance
     )
-    return problem.fused("staple", fit, min_raters, {}, tolerance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,15 +241,23 @@ class BinaryStaple:
     ----------
     posterior : shape (n_items,)
         Probability of the class.
+    prevalence
+        Part of the raters' votes that the class got; STAPLE holds it.
     sensitivity, specificity : shape (n_raters,)
-        Of each rater, over the weight that it rated; NaN where it rated nothing.
+        Of each rater; NaN where it rated nothing of the kind.
+    of_class, of_others : shape (n_raters,)
+        The weight that they were taken over: what the rater rated and holds the class, and
+        the rest of it. A larger domain raises a specificity without anybody rating better.
     """
 
     items: tuple[str, ...]
     raters: tuple[str, ...]
     posterior: NDArray[np.float64]
+    prevalence: float
     sensitivity: NDArray[np.float64]
     specificity: NDArray[np.float64]
+    of_class: NDArray[np.float64]
+    of_others: NDArray[np.float64]
     iterations: int
     converged: bool
 
@@ -205,6 +286,7 @@ def staple_of_class(
     codes = np.where(ratings.codes == NOT_RATED, NOT_RATED, yes.astype(np.int32))
     problem = Estimation.of(ratings, "staple", codes.astype(np.int32), 2)
     start = np.full((2, 2), 1 - NEARLY_SURE) + (2 * NEARLY_SURE - 1) * np.eye(2)
+    start = start[np.ix_(problem.used, problem.used)]  # one of the two may be unused
     fit = maximise(
         problem.answers,
         start=np.repeat(start[None], len(ratings.raters), axis=0),
@@ -217,8 +299,11 @@ def staple_of_class(
         items=ratings.items,
         raters=ratings.raters,
         posterior=problem.of_items(fit)[:, 1],
+        prevalence=float(problem.vote_frequency[problem.used == 1].sum()),
         sensitivity=quality.sensitivity[:, 1],
         specificity=quality.specificity[:, 1],
+        of_class=quality.of_class[:, 1],
+        of_others=quality.of_others[:, 1],
         iterations=fit.iterations,
         converged=fit.converged,
     )
@@ -235,15 +320,3 @@ def _pseudo_items(prior: float | NDArray[np.float64], n_classes: int) -> NDArray
     if not np.isfinite(cells).all() or (cells < 0).any():
         raise InputError("a prior counts items; give numbers that are not negative")
     return np.broadcast_to(cells, (n_classes, n_classes))
-
-
-def _against_labels(
-    patterns: Patterns, weight: NDArray[np.float64], labels: NDArray[np.int64], n_classes: int
-) -> RaterQuality:
-    """Confusions of raters against given classes of patterns."""
-    n_raters = patterns.codes.shape[1]
-    confusion = np.zeros((n_raters, n_classes, n_classes))
-    for rater, said in enumerate(patterns.codes.T):
-        use = (labels != OPEN) & (said != NOT_RATED)
-        np.add.at(confusion[rater], (labels[use], said[use]), weight[use])
-    return RaterQuality(confusion)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,15 @@ from annotation.tables import ProtocolVersion, Pull
 from annotation.units import length_px, um2_per_px2
 from consensus.decisions import InheritedDecisions
 from consensus.fused import Fused
-from consensus.fusion import fuse
+from consensus.fusion import FusionOptions, fuse
+from consensus.rater_quality import REPLICATES, quality_basis, quality_document, staple_document
 from consensus.ratings import NOT_RATED
 from consensus.regions import disputed_components
 from consensus.statistics.weights import disagreement_weights
 from consensus.study_ratings import StudyRatings, rate
+from consensus.study_votes import vote_rule
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
+from consensus.voting import VoteKind
 
 __all__ = [
     "AGREED",
@@ -85,7 +88,14 @@ def last_pull_before(session: Session, run: ConsensusRun) -> int:
 
 
 def consensus_run(
-    session: Session, row: ProtocolVersion, method: str, *, min_raters: int | None = None
+    session: Session,
+    row: ProtocolVersion,
+    method: str,
+    *,
+    min_raters: int | None = None,
+    votes: VoteKind | None = None,
+    options: FusionOptions | None = None,
+    bootstrap: int = REPLICATES,
 ) -> ConsensusRun:
     """Fuse what counts under a protocol version, and put what stays open into the queue.
 
@@ -93,10 +103,16 @@ def consensus_run(
     ----------
     min_raters
         Raters that an item needs; None takes the protocol's number.
+    votes
+        Of the majority: what a vote weighs; None takes one for each rater.
+    options
+        What else the method is told.
+    bootstrap
+        Replicates for the intervals of raters' quality.
 
     Raises
     ------
-    NoRatingsError, TooFewRatersError
+    NoRatingsError, TooFewRatersError, NoVotesError
         There is nothing to fuse, or too little for the method; nothing is written.
     """
     if method not in METHODS:
@@ -106,7 +122,10 @@ def consensus_run(
     needed = rule.min_raters if min_raters is None else min_raters
     if needed < 1:
         raise InputError(f"--min-raters counts from 1, not {needed}")
-    fused = fuse(rated.ratings, method, quorum=rule.quorum, min_raters=needed)
+    options = FusionOptions() if options is None else options
+    if votes is not None:
+        options = replace(options, votes=vote_rule(session, rated, votes))
+    fused = fuse(rated.ratings, method, quorum=rule.quorum, min_raters=needed, options=options)
     states = _states(rated, fused, needed)
     entries = list(_entries(rated, states))
     states = _without_entries(states, entries)
@@ -122,7 +141,8 @@ def consensus_run(
         parameters={"min_raters": needed, "quorum": rule.quorum, **fused.parameters},
         input_digest=rated.input_digest,
         classes=list(rated.ratings.classes),
-        summary=_summary(rated, fused, states, entries, [a.decision for a in answers]),
+        summary=_summary(rated, fused, states, entries, [a.decision for a in answers])
+        | _quality(rated, fused, options, bootstrap),
         software_version=SOFTWARE_VERSION,
     )
     session.add(run)
@@ -257,25 +277,23 @@ def _summary(
         "disputed_weight": queued,
         "inherited": sum(decision is not None for decision in inherited),
         "raters": list(ratings.raters),
-        "raters_quality": _quality(rated, fused),
         "weight_unit": ratings.weight_unit,
         "excluded": [read.to_dict() for read in rated.excluded],
         "notes": [*rated.notes, *fused.notes],
     }
 
 
-def _quality(rated: StudyRatings, fused: Fused) -> dict[str, Any]:
-    """Each rater's sensitivity and specificity, with the domain they were taken over."""
-    ratings = rated.ratings
-    areas = (ratings.codes != NOT_RATED).T @ ratings.weight
-    regions = ratings.weight_unit == "um2"
+def _quality(
+    rated: StudyRatings, fused: Fused, options: FusionOptions, bootstrap: int
+) -> dict[str, Any]:
+    """What the summary says of the raters, and of how the method came to its end."""
+    drawn = {"bootstrap": bootstrap, "seed": options.seed}
+    per_class = {"staple_per_class": staple_document(rated.ratings)} if options.per_class else {}
     return {
-        rater: {
-            "sensitivity": fused.sensitivity(index),
-            "specificity": fused.specificity(index),
-            "domain_um2": float(areas[index]) if regions else None,
-        }
-        for index, rater in enumerate(ratings.raters)
+        "raters_quality": quality_document(rated.ratings, fused, **drawn),
+        "quality_basis": quality_basis(rated.ratings, fused, **drawn),
+        "convergence": fused.convergence,
+        **per_class,
     }
 
 

@@ -1,19 +1,23 @@
-"""`consensus run`, `show`, `list` and `table`."""
+"""`consensus run`, `show`, `list` and `table`; `sensitivity` has a module of its own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from annotation.terminal import Invocation, Outcome, command, counted, table
+from consensus.commands.run_figures import show_convergence, show_quality, show_staple_per_class
+from consensus.commands.sensitivity import consensus_sensitivity
 
 if TYPE_CHECKING:
     from rich.console import Console
     from sqlalchemy.orm import Session
 
     from consensus.tables import ConsensusRun
+    from consensus.voting import VoteKind
 
 METHOD = click.Choice(["majority", "dawid-skene", "staple"])
 
@@ -23,13 +27,67 @@ def consensus() -> None:
     """Fuse the ratings to a consensus."""
 
 
+consensus.add_command(consensus_sensitivity)
+
+
+def method_options(*votes: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of the methods; ``votes`` are the ways to weigh them."""
+    options = (
+        click.option("--method", type=METHOD, default="majority", show_default=True),
+        click.option(
+            "--votes",
+            type=click.Choice(votes),
+            help="Of the majority: what a rater's vote weighs; default: equal.",
+        ),
+        click.option("--prior", type=float, help="Of Dawid-Skene: items in each cell beforehand."),
+        click.option(
+            "--starts",
+            type=int,
+            help="Of Dawid-Skene and STAPLE: how many fits; the likeliest is kept.",
+        ),
+        click.option(
+            "--stopping",
+            type=click.Choice(["crowd-kit", "likelihood"]),
+            help="Of Dawid-Skene: what has to stop rising; default: crowd-kit's bound.",
+        ),
+        click.option(
+            "--per-class", is_flag=True, help="Of STAPLE: also each class against the rest."
+        ),
+        click.option(
+            "--bootstrap",
+            type=click.IntRange(min=0),
+            help="Replicates over clusters, for raters' quality.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Seed of starts and replicates.",
+        ),
+    )
+
+    def give(function: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return give
+
+
 @consensus.command("run")
 @click.option("--protocol", metavar="NAME", help="The protocol, or NAME@VERSION.")
-@click.option("--method", type=METHOD, default="majority", show_default=True)
 @click.option("--min-raters", type=int, help="Raters an item needs; default: the protocol's.")
+@method_options("equal", "role", "agreement")
 @command
 def consensus_run(
-    invocation: Invocation, protocol: str | None, method: str, min_raters: int | None
+    invocation: Invocation,
+    protocol: str | None,
+    min_raters: int | None,
+    method: str,
+    votes: VoteKind | None,
+    bootstrap: int | None,
+    **options: Any,
 ) -> Outcome:
     """Fuse all reads that count, and queue what the rule leaves open.
 
@@ -37,10 +95,20 @@ def consensus_run(
     region and labels are the same.
     """
     from annotation.lookup import find_protocol
+    from consensus.fusion import FusionOptions
+    from consensus.rater_quality import REPLICATES
     from consensus.runs import consensus_run as make_run
 
     with invocation.store.writing() as session:
-        run = make_run(session, find_protocol(session, protocol), method, min_raters=min_raters)
+        run = make_run(
+            session,
+            find_protocol(session, protocol),
+            method,
+            min_raters=min_raters,
+            votes=votes,
+            options=FusionOptions(**options),
+            bootstrap=REPLICATES if bootstrap is None else bootstrap,
+        )
         document = _document(session, run)
     return Outcome(document, lambda console: _show_run(console, document))
 
@@ -101,17 +169,29 @@ def consensus_list(invocation: Invocation) -> Outcome:
 
 @consensus.command("table")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--method", type=METHOD, default="majority", show_default=True)
 @click.option("--classes", metavar="A,B,C", help="The classes in their order.")
+@method_options("equal", "agreement")
 @command
 def consensus_table(
-    _invocation: Invocation, file: Path, method: str, classes: str | None
+    _invocation: Invocation,
+    file: Path,
+    classes: str | None,
+    method: str,
+    votes: VoteKind | None,
+    bootstrap: int | None,
+    **options: Any,
 ) -> Outcome:
     """Fuse a table with the columns item, rater and label (and weight, cluster); no store."""
-    from consensus.fusion import fuse
+    from consensus.fusion import FusionOptions, fuse
     from consensus.long_table import read_table, split_classes
+    from consensus.rater_quality import quality_basis, quality_document, staple_document
+    from consensus.voting import agreement_votes, equal_votes
 
-    fused = fuse(read_table(file, split_classes(classes)), method)
+    rules = {None: None, "equal": equal_votes, "agreement": agreement_votes}
+    told = FusionOptions(votes=rules[votes], **options)
+    ratings = read_table(file, split_classes(classes))
+    fused = fuse(ratings, method, options=told)
+    drawn = {"bootstrap": bootstrap or 0, "seed": told.seed}
     labels = {
         item: None if label < 0 else fused.classes[label]
         for item, label in zip(fused.items, fused.labels.tolist(), strict=True)
@@ -120,6 +200,18 @@ def consensus_table(
         item: dict(zip(fused.classes, row, strict=True))
         for item, row in zip(fused.items, fused.posterior.tolist(), strict=True)
     }
+    document: dict[str, Any] = {
+        "labels": labels,
+        "posterior": posterior,
+        "method": method,
+        "parameters": dict(fused.parameters),
+        "convergence": fused.convergence,
+        "raters_quality": quality_document(ratings, fused, **drawn),
+        "quality_basis": quality_basis(ratings, fused, **drawn),
+        "notes": [*ratings.notes, *fused.notes],
+    }
+    if told.per_class:
+        document["staple_per_class"] = staple_document(ratings)
 
     def show(console: Console) -> None:
         still_open = sum(label is None for label in labels.values())
@@ -133,8 +225,22 @@ def consensus_table(
         console.print(table(None, "item", "consensus", "posterior", rows=rows))
         if len(labels) > len(rows):
             console.print(f"and {len(labels) - len(rows)} more; --json prints them all.")
+        _show_figures(console, document, 1.0, "weight")
 
-    return Outcome({"labels": labels, "posterior": posterior}, show)
+    return Outcome(document, show)
+
+
+def _show_figures(console: Console, document: dict[str, Any], scale: float, unit: str) -> None:
+    """How the method ended, what its votes weighed, and how good its raters were."""
+    weights = document["parameters"].get("vote_weights")
+    if weights:
+        told = ", ".join(f"{rater} {weight:.3g}" for rater, weight in weights.items())
+        console.print(f"Votes by {document['parameters']['votes']}: {told}.", markup=False)
+    show_convergence(console, document)
+    show_quality(console, document, scale, unit)
+    show_staple_per_class(console, document, scale, unit)
+    for note in document["notes"]:
+        console.print(f"Note: {note}.", markup=False)
 
 
 def _document(session: Session, run: ConsensusRun) -> dict[str, Any]:
@@ -180,7 +286,6 @@ def _show_run(console: Console, run: dict[str, Any]) -> None:
             f"{read['reason']}.",
             markup=False,
         )
-    for note in run["notes"]:
-        console.print(f"Note: {note}.", markup=False)
+    _show_figures(console, run, scale, unit)
     if run["disputes"] > run["decided"]:
         console.print("Next: `pathquorum adjudicate list`.")

@@ -137,6 +137,8 @@ def _value(value: Any) -> str:
         return "none"
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value(each)}" for name, each in value.items())
     return str(value)
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consensus.errors import TooFewRatersError
-from consensus.fused import Fused, Method, RaterQuality, check_min_raters, open_where_tied
+from consensus.fused import (
+    Fused,
+    Method,
+    RaterQuality,
+    StartFit,
+    check_min_raters,
+    open_where_tied,
+)
 from consensus.ratings import NOT_RATED, Ratings
 from consensus.statistics.expectation import Answers, Fit
 from consensus.statistics.patterns import Patterns, compress
@@ -88,12 +95,16 @@ class Estimation:
         frequency: NDArray[np.float64] = weight @ self.answers.shares / weight.sum()
         return frequency
 
-    def of_items(self, fit: Fit) -> NDArray[np.float64]:
-        """Class probabilities of all items; of those that nobody rated, the frequencies."""
+    def of_patterns(self, fit: Fit) -> NDArray[np.float64]:
+        """Class probabilities of all patterns; of those that nobody rated, the frequencies."""
         posterior = np.zeros((len(self.patterns.codes), self.n_classes))
         posterior[:, self.used] = fit.prevalence / fit.prevalence.sum()
         posterior[np.ix_(self.rated, self.used)] = fit.posterior
-        return posterior[self.patterns.of_item]
+        return posterior
+
+    def of_items(self, fit: Fit) -> NDArray[np.float64]:
+        """The same of all items."""
+        return self.of_patterns(fit)[self.patterns.of_item]
 
     def quality(self, fit: Fit) -> RaterQuality:
         """Confusions in the weight of the ratings, raters in their own order."""
@@ -106,24 +117,23 @@ class Estimation:
         self,
         method: Method,
         fit: Fit,
+        starts: tuple[StartFit, ...],
         min_raters: int,
         told: Mapping[str, object],
         tolerance: float,
     ) -> Fused:
         """The consensus of a fit, with what the method was ``told``."""
         check_min_raters(min_raters)
-        posterior = self.of_items(fit)
-        n_ratings = (self.ratings.codes != NOT_RATED).sum(axis=1)
-        unfinished = (
-            f"{method} stopped after {fit.iterations} iterations while the likelihood still rose"
-        )
+        posterior = self.of_patterns(fit)
+        n_ratings = (self.patterns.codes != NOT_RATED).sum(axis=1)
+        labels = open_where_tied(posterior, n_ratings, min_raters)
         return Fused(
             method=method,
             items=self.ratings.items,
             raters=self.ratings.raters,
             classes=self.ratings.classes,
-            posterior=posterior,
-            labels=open_where_tied(posterior, n_ratings, min_raters),
+            posterior=posterior[self.patterns.of_item],
+            labels=labels[self.patterns.of_item],
             quality=self.quality(fit),
             parameters={
                 **told,
@@ -136,7 +146,19 @@ class Estimation:
             iterations=fit.iterations,
             converged=fit.converged,
             log_likelihood=fit.log_likelihood,
-            notes=() if fit.converged else (unfinished,),
+            notes=tuple(_notes(method, fit, starts)),
+            starts=starts,
+        )
+
+
+def _notes(method: Method, fit: Fit, starts: tuple[StartFit, ...]) -> Iterator[str]:
+    if not fit.converged:
+        yield f"{method} stopped after {fit.iterations} iterations while the likelihood still rose"
+    apart = [start.labels_changed for start in starts if start.labels_changed > 0]
+    if apart:
+        yield (
+            f"{len(apart)} of {len(starts)} starts of {method} end at another consensus, "
+            f"{max(apart):.1%} of the weight apart at most; the likeliest is kept"
         )
 
 

@@ -135,6 +135,9 @@ class Fit:
         Expected items by rater, class said and true class.
     confusion : shape (R, K, K)
         The same as probabilities of what is said.
+    log_posterior
+        What was raised: the log-likelihood, and with a prior that of the confusions (but for a
+        constant).
     """
 
     posterior: NDArray[np.float64]
@@ -144,6 +147,7 @@ class Fit:
     iterations: int
     converged: bool
     log_likelihood: float
+    log_posterior: float
 
 
 def maximise(
@@ -156,7 +160,9 @@ def maximise(
     tolerance: float,
     max_iterations: int,
 ) -> Fit:
-    """Raise the likelihood until a step gains less than ``tolerance`` per rating.
+    """Raise the likelihood (with a prior, times it) until a step gains less than ``tolerance``.
+
+    Gains are log-likelihood per rating.
 
     Parameters
     ----------
@@ -169,7 +175,8 @@ def maximise(
     stopping
         What has to gain: the ``likelihood``, or the bound on it that ``crowd-kit`` computes.
         That one counts class frequencies once a rating and may fall, which stops it too; a fit
-        has converged only where the likelihood itself gained less than ``tolerance``.
+        has converged only where the likelihood itself (times the prior) gained less than
+        ``tolerance``.
     """
     if not (tolerance >= 0 and np.isfinite(tolerance)):
         raise InputError(f"tolerance {tolerance:g} is no limit; give a number from 0 on")
@@ -188,24 +195,32 @@ def maximise(
     else:
         confusion = _probabilities(answers.count(start), pseudo_items)
         prevalence = prevalence_of(start)
-    likelihood, bound, bound_gain = -np.inf, -np.inf, np.inf
+    raised, bound, bound_gain = -np.inf, -np.inf, np.inf
     iteration = 0
     while True:
         iteration += 1
-        posterior, now = answers.expect(prevalence, confusion)
+        posterior, likelihood = answers.expect(prevalence, confusion)
+        now = likelihood + _log_prior(confusion, pseudo_items)
         counts = answers.count(posterior)
         prevalence = prevalence_of(posterior)
         confusion = _probabilities(counts, pseudo_items)
-        gain, likelihood = (now - likelihood) / n_ratings, now
+        gain, raised = (now - raised) / n_ratings, now
         if stopping == "crowd-kit":
             now = answers.bound_by_rating(posterior, prevalence, confusion)
+            now += _log_prior(confusion, pseudo_items)
             bound_gain, bound = (now - bound) / n_ratings, now
         stops = (bound_gain if stopping == "crowd-kit" else gain) < tolerance
         if stops or iteration >= max_iterations:
             break
-    return Fit(
-        posterior, prevalence, counts, confusion, iteration, bool(gain < tolerance), likelihood
-    )
+    converged = bool(gain < tolerance)
+    return Fit(posterior, prevalence, counts, confusion, iteration, converged, likelihood, raised)
+
+
+def _log_prior(confusion: NDArray[np.float64], pseudo_items: NDArray[np.float64] | None) -> float:
+    """Log-density of confusions (R, K said, K true) under the prior, but for a constant."""
+    if pseudo_items is None:
+        return 0.0
+    return float((pseudo_items * np.log(np.maximum(confusion, LEAST**2))).sum())
 
 
 def _probabilities(

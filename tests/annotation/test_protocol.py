@@ -300,3 +300,39 @@ def test_a_file_that_cant_be_read_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(ProtocolError, match=says) as caught:
             load_protocol(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_role_weights_are_read_and_survive_json() -> None:
+    protocol = parse_protocol(
+        shortest(tables="[consensus.role_weights]\nsenior = 2\ntrainee = 0.5"), "p.toml"
+    )
+    assert protocol.consensus.role_weights == {"senior": 2.0, "trainee": 0.5}
+    again = Protocol.from_dict(json.loads(json.dumps(protocol.to_dict())))
+    assert (again, again.sha256) == (protocol, protocol.sha256)
+    assert hash(again) == hash(protocol)
+
+
+def test_a_protocol_without_role_weights_keeps_the_digest_it_always_had() -> None:
+    """Computed before the key was known; signed protocols rest on it."""
+    protocol = parse_protocol(shortest(), "p.toml")
+    assert protocol.sha256 == ("56d2300834185ac36414d759b4b09e87932acf913a87945b8f6ee4857ebe068c")
+    assert parse_protocol(shortest(tables="[consensus.role_weights]\nsenior = 1"), "p").sha256 != (
+        protocol.sha256
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("role_weights = 2", "[consensus] role_weights is 2; write a table"),
+        (
+            "role_weights = { senor = 2 }",
+            "unknown key 'senor' in [consensus.role_weights]; did you",
+        ),
+        ("role_weights = { senior = -1 }", "senior is -1; write a weight of 0 or more"),
+        ("role_weights = { senior = 0 }", "gives no role a vote"),
+        ("role_weights = {}", "gives no role a vote"),
+    ],
+)
+def test_role_weights_that_mean_nothing_are_refused(table: str, says: str) -> None:
+    assert says in refusal(shortest(tables=f"[consensus]\n{table}"))

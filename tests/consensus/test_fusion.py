@@ -100,6 +100,31 @@ def test_dawid_skene_gives_the_labels_of_crowd_kit(seed: int) -> None:
     assert fused.posterior == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the oracle's own, about pandas
+@pytest.mark.parametrize("seed", range(100, 105))
+def test_dawid_skene_is_crowd_kits_on_larger_tables_of_every_shape(seed: int) -> None:
+    """Many raters who each saw few items, many classes, rare classes: labels, steps and figures."""
+    rng = np.random.default_rng(seed)
+    n_raters, n_classes = int(rng.integers(3, 25)), int(rng.integers(2, 9))
+    _, said = crowd(seed, 1500, n_raters, n_classes, missing=float(rng.uniform(0, 0.8)))
+    item, rater = np.nonzero(said >= 0)
+    table = {"task": item, "worker": rater, "label": said[item, rater]}
+    theirs = DawidSkene(n_iter=100)
+    labels = theirs.fit_predict(pd.DataFrame(table))
+    fused = dawid_skene(Ratings.from_table(item, rater, said[item, rater]))
+    items, classes = [int(name) for name in fused.items], [int(name) for name in fused.classes]
+    decided = fused.labels >= 0
+    assert (np.array(classes)[fused.labels] == labels.loc[items].to_numpy())[decided].all()
+    assert decided.mean() > 0.99
+    assert fused.iterations == len(theirs.loss_history_)
+    assert fused.posterior == pytest.approx(theirs.probas_.loc[items, classes].to_numpy(), abs=1e-6)
+    assert theirs.errors_ is not None
+    confusion = fused.quality.confusion / fused.quality.confusion.sum(axis=2, keepdims=True)
+    for (worker, code), row in theirs.errors_.iterrows():
+        place = fused.raters.index(str(worker)), slice(None), classes.index(int(code))
+        assert confusion[place] == pytest.approx(row[classes].to_numpy(), abs=1e-5)
+
+
 def test_a_fit_that_crowd_kit_ends_early_says_so_and_can_go_on() -> None:
     for seed in range(40):
         ratings = as_ratings(crowd(seed, n_raters=3)[1])

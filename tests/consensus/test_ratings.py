@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from annotation.errors import InputError
+from consensus.columns import factorise
 from consensus.errors import RatingsError
 from consensus.ratings import NOT_RATED, Ratings
 
@@ -182,3 +185,27 @@ def test_a_table_that_would_not_fit_into_memory_is_refused() -> None:
     n = 40_000
     with pytest.raises(RatingsError, match="40,000 items x 40,000 raters"):
         Ratings.from_table(np.arange(n), np.arange(n), np.ones(n))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.sampled_from(["int8", "int64", "uint8", "uint64"]).flatmap(
+        lambda kind: st.tuples(
+            st.just(kind),
+            st.lists(
+                st.one_of(
+                    st.integers(int(np.iinfo(kind).min), int(np.iinfo(kind).max)),
+                    st.integers(int(np.iinfo(kind).max) - 9, int(np.iinfo(kind).max)),
+                ),
+                max_size=30,
+            ),
+        )
+    )
+)
+def test_whole_numbers_are_told_apart_as_their_texts_are(column: tuple[str, list[int]]) -> None:
+    """Close together (looked up) or far apart (sorted), and at the ends of what a type holds."""
+    kind, values = column
+    codes, found = factorise(np.array(values, dtype=kind))
+    as_text, expected = factorise([str(value) for value in values])
+    assert found == expected
+    assert codes.tolist() == as_text.tolist()

@@ -1,0 +1,30 @@
+"""What votes weigh in a study: by the roles that its people have, or by their agreement."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from annotation.tables import Annotator
+from consensus.ratings import Ratings
+from consensus.study_ratings import StudyRatings
+from consensus.voting import VoteKind, VoteRule, Votes, agreement_votes, equal_votes, role_votes
+
+__all__ = ["vote_rule"]
+
+
+def vote_rule(session: Session, rated: StudyRatings, kind: VoteKind) -> VoteRule:
+    """The rule of this name; ``role`` takes the roles in force now and the protocol's weights."""
+    if kind == "equal":
+        return equal_votes
+    if kind == "agreement":
+        return agreement_votes
+    people = select(Annotator.handle, Annotator.role)
+    role_of = {person.handle: person.role for person in session.execute(people)}
+    weights = rated.protocol.consensus.role_weights
+    name = f"{rated.row.name}@{rated.row.version}"
+
+    def by_role(ratings: Ratings) -> Votes:
+        return role_votes(ratings, role_of, weights, name)
+
+    return by_role
