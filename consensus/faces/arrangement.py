@@ -241,7 +241,7 @@ class _Turns:
         angle_bits = min(NODE_ANGLE_BITS - max(n_nodes, 1).bit_length(), 50)
         turn = (np.arctan2(dy, dx) + np.pi) * (((1 << angle_bits) - 1) / (2 * np.pi))
         key = (origin << angle_bits) + turn.astype(np.int64)
-        order = np.argsort(key, kind="stable")
+        order = np.argsort(key)
         # Directions that the key can't tell apart, or only just.
         while True:
             close = np.flatnonzero(np.diff(key[order]) <= 2)
@@ -327,7 +327,7 @@ def _begun_at_nodes(outlines: Outlines) -> Outlines:
 def _numbered(x: Ints, y: Ints) -> tuple[Ints, int]:
     """A number for each place, the same for equal places, and how many there are."""
     # One key sorts faster than two, and hardly ever stands for two places.
-    order = np.argsort(x * SCATTER + y, kind="stable")
+    order = np.argsort(x * SCATTER + y)
     new = _changes(x[order], y[order])
     key = (x * SCATTER + y)[order]
     if (new[1:] & (key[1:] == key[:-1])).any():
@@ -379,7 +379,7 @@ def numbered_cycles(following: Ints) -> Ints:
     starts = np.concatenate([[0], np.cumsum(walked)])
     targets = following[walked]
     links = csr_array((np.ones(len(targets), dtype=bool), targets, starts), shape=(n, n))
-    _, cycle = connected_components(links, directed=True, connection="weak")
+    _, cycle = connected_components(links, directed=True, connection="strong")
     if walked.all():
         return _compact(cycle)
     numbers = np.full(n, -1, dtype=following.dtype)

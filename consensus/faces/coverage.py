@@ -80,7 +80,7 @@ class _Grouped:
     def of(cls, group: Ints, values: Ints, n_groups: int) -> _Grouped:
         """Sort values by group, unless they are."""
         if not (np.diff(group) >= 0).all():
-            values = values[np.argsort(group, kind="stable")]
+            values = values[np.argsort(group)]
         start = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))])
         return cls(values, start)
 
@@ -97,7 +97,7 @@ def _where_positive(
 ) -> tuple[Ints, Ints]:
     """Pairs of owner and polygon whose signs add up to more than nothing, sorted."""
     key = owner * n_polygons + polygon
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)
     key = key[order]
     first = np.flatnonzero(np.diff(key, prepend=-1))
     if len(first) == 0:

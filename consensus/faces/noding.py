@@ -117,7 +117,7 @@ class _Stripe:
     stop: int
     x_low: int
     y_low: int
-    height: int
+    height_bits: int
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class _Rows:
     lines: Ints
     x_low: int
     y_low: int
-    height: int
+    height_bits: int
 
     @classmethod
     def of(cls, outlines: Outlines, following: Ints, stripe_edges: int) -> _Rows:
@@ -141,9 +141,9 @@ class _Rows:
             np.mean(np.abs(outlines.x[following] - outlines.x))
         )
         span = int(high.max()) + 2 - y_low
-        height = max(int(length), span >> (ROW_BITS + 4), 4)
-        first, last = (low - 1 - y_low) // height, (high + 1 - y_low) // height
-        n_rows = span // height + 1
+        height_bits = max(round(length), span >> (ROW_BITS + 4), 4).bit_length() - 1
+        first, last = (low - 1 - y_low) >> height_bits, (high + 1 - y_low) >> height_bits
+        n_rows = (span >> height_bits) + 1
         n_stripes = max(1, round(len(y) / stripe_edges), -(-n_rows >> ROW_BITS))
         # Lines between stripes, where so many edges have begun.
         begun = np.cumsum(np.bincount(first, minlength=n_rows))
@@ -166,14 +166,14 @@ class _Rows:
         order = by_stripe.copy()
         copies = by_stripe >= len(y)
         order[copies] = again[by_stripe[copies] - len(y)]
-        return cls(order, bounds, lines, x_low, y_low, height)
+        return cls(order, bounds, lines, x_low, y_low, height_bits)
 
     def stripes(self) -> Iterator[_Stripe]:
         """One after the other."""
         for number in range(len(self.lines) - 1):
             edge = self.order[self.bounds[number] : self.bounds[number + 1]]
             first, stop = int(self.lines[number]), int(self.lines[number + 1])
-            yield _Stripe(edge, first, stop, self.x_low, self.y_low, self.height)
+            yield _Stripe(edge, first, stop, self.x_low, self.y_low, self.height_bits)
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _meetings(outlines: Outlines, following: Ints, stripe: _Stripe) -> _Meetings
     one, other = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
     s, t, x, y = (np.concatenate(values) for values in zip(*crossings, strict=True))
     # A crossing belongs to the stripe that it lies in; all that come near it do so there.
-    row = (y - stripe.y_low) // stripe.height
+    row = (y - stripe.y_low) >> stripe.height_bits
     here = (row >= stripe.first) & (row < stripe.stop)
     s, t, x, y = s[here], t[here], x[here], y[here]
     parts += [_at(edges, s, x, y), _at(edges, t, x, y), _third(edges, one, other, s, t, x, y)]
@@ -232,8 +232,8 @@ def _meetings(outlines: Outlines, following: Ints, stripe: _Stripe) -> _Meetings
 
 def _near_pairs(edges: _Edges, stripe: _Stripe) -> Iterator[tuple[Ints, Ints]]:
     """Pairs of edges (P,) whose boxes come within a step, but for neighbours on a ring."""
-    low = np.maximum((edges.y_min - 1 - stripe.y_low) // stripe.height, stripe.first)
-    high = np.minimum((edges.y_max + 1 - stripe.y_low) // stripe.height, stripe.stop - 1)
+    low = np.maximum((edges.y_min - 1 - stripe.y_low) >> stripe.height_bits, stripe.first)
+    high = np.minimum((edges.y_max + 1 - stripe.y_low) >> stripe.height_bits, stripe.stop - 1)
     n_rows = high - low + 1
     entry = np.repeat(np.arange(len(low)), n_rows)
     row = low[entry] + np.arange(len(entry)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)

@@ -121,13 +121,13 @@ class Outlines:
             return self
         n_on = np.bincount(edge, minlength=len(self.x))
         before = np.cumsum(n_on) - n_on
-        old = np.arange(len(self.x)) + before
-        rank = np.arange(len(edge)) - before[edge]
-        new = old[edge] + 1 + rank
+        new = edge + 1 + np.arange(len(edge))
+        is_old = np.ones(len(self.x) + len(edge), dtype=bool)
+        is_old[new] = False
 
         def merged(own: NDArray[Number], added: NDArray[Number] | bool) -> NDArray[Number]:
-            both = np.empty(len(own) + len(edge), dtype=own.dtype)
-            both[old], both[new] = own, added
+            both = np.empty(len(is_old), dtype=own.dtype)
+            both[is_old], both[new] = own, added
             return both
 
         return replace(
