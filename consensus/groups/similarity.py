@@ -120,10 +120,13 @@ class _Overlapping:
             values[good] for values in (one, other, total_px2, boxes_px2)
         )
         curved = ~(self.is_box[one] & self.is_box[other])
-        ends = np.concatenate([one[curved], other[curved]])
-        members, place = np.unique(ends, return_inverse=True)
-        outlines = Outlines.of(self.shapes[members])
-        common_px2[curved] = common_area_px2(outlines, *np.split(place, 2))
+        ends = one[curved], other[curved]
+        needed = np.zeros(len(self.shapes), dtype=bool)
+        for end in ends:
+            needed[end] = True
+        place = np.cumsum(needed) - 1
+        outlines = Outlines.of(self.shapes[needed])
+        common_px2[curved] = common_area_px2(outlines, place[ends[0]], place[ends[1]])
         share = common_px2 / (total_px2 - common_px2)
         return _weighed(one, other, share, self.iou, lambda x: x, self.iou / 2)
 
