@@ -9,6 +9,7 @@ import click
 
 from annotation.errors import InputError
 from annotation.terminal import Invocation, Outcome, command, counted, table
+from consensus.commands.detection_tables import show_detection
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +38,7 @@ COEFFICIENTS = {
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--as-of", metavar="T", help="A pull's number or an ISO 8601 time.")
 @click.option("--include-derived", is_flag=True, help="Count what began as our own objects.")
+@click.option("--thresholds", is_flag=True, help="Of objects: match at other thresholds as well.")
 @command
 def agreement(
     invocation: Invocation,
@@ -48,6 +50,7 @@ def agreement(
     seed: int,
     as_of: str | None,
     include_derived: bool,
+    thresholds: bool,
 ) -> Outcome:
     """How far the raters agree: per class and overall, with intervals.
 
@@ -58,6 +61,8 @@ def agreement(
     if file is not None:
         from consensus.long_table import read_table, split_classes
 
+        if thresholds:
+            raise InputError("--thresholds matches the store's objects; leave it out with --table")
         if protocol is not None or as_of is not None:
             raise InputError("--table needs no store; leave --protocol and --as-of out")
         found = coefficients(
@@ -80,6 +85,12 @@ def agreement(
             as_of_pull=parse_as_of(session, as_of),
             include_derived=include_derived,
             with_geometry=False,
+            with_ladder=thresholds,
+        )
+    if thresholds and rated.detection is None:
+        raise InputError(
+            f"protocol {rated.row.name!r} rates {rated.protocol.task}, which have no threshold; "
+            "leave --thresholds out"
         )
     found = coefficients(
         rated.ratings,
@@ -89,6 +100,7 @@ def agreement(
     )
     document = found.to_dict()
     document["protocol"] = f"{rated.row.name}@{rated.row.version}"
+    document |= rated.objects_part(weights or rated.protocol.weights, document)
     document["excluded"] = [read.to_dict() for read in rated.excluded]
     return _outcome(document)
 
@@ -141,6 +153,7 @@ def show_agreement(console: Console, document: dict[str, Any]) -> None:
     if found and found["f1"]["value"] is not None:
         value, interval, remark = _cells(found["f1"], False)
         console.print(f"Found by both (F1): {value} {interval} {remark}".rstrip(), markup=False)
+    show_detection(console, document)
     for read in document.get("excluded", []):
         console.print(
             f"Left out: read {read['read']} of {read['slide']} by {read['annotator']}: "

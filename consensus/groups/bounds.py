@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from consensus.groups.similarity_graph import SimilarityGraph, connected
 
-__all__ = ["heaviest_matching", "upper_bounds"]
+__all__ = ["heaviest_matching", "heaviest_matchings", "upper_bounds"]
 
 DENSE_CELLS = 250_000
 """Size of a table of weights up to which assignment works on the table itself."""
@@ -57,38 +57,57 @@ def _pairwise_bounds(
     right = np.where(forward, other[edge], one[edge])
     two = np.minimum(rater_of_one, rater_of_other) * n_raters
     two += np.maximum(rater_of_one, rater_of_other)
-    matched = _heaviest_matchings(two * n_nodes + left, two * n_nodes + right, share[edge])
-    return np.bincount(part[left], weights=matched, minlength=int(part.max(initial=-1)) + 1)
+    matched = heaviest_matchings(two * n_nodes + left, two * n_nodes + right, share[edge])
+    n_parts = int(part.max(initial=-1)) + 1
+    return np.bincount(part[left], weights=matched, minlength=n_parts).astype(np.float64)
 
 
-def _heaviest_matchings(
+def heaviest_matchings(
     left: NDArray[np.int64], right: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What each edge adds to a heaviest matching: its weight, or nothing.
+    """What each edge adds to a heaviest matching of two sides: its weight, or nothing.
 
     The graph is taken apart first: nearly all of its components are a single edge, or edges that
-    share a node, of which the heaviest is taken.
+    share a node, of which the heaviest is taken. Ties go to the lower nodes, whichever side they
+    are on.
+
+    Parameters
+    ----------
+    left, right : shape (n_edges,)
+        Nodes of either side, none of both. No edge stands twice.
+    weight : shape (n_edges,)
+        Above zero.
     """
+    taken = np.zeros(len(weight))
+    if len(weight) == 0:
+        return taken
     ends, place = np.unique(np.concatenate([left, right]), return_inverse=True)
     left, right = np.split(place, 2)
-    part = connected(left, right, len(ends))[left]
-    order = np.lexsort((-weight, part))
-    left, right, part = left[order], right[order], part[order]
-    starts = np.flatnonzero(np.diff(part, prepend=-1))
-    taken = np.zeros(len(order))
-    weights = weight[order]
-    if len(starts) == 0:
-        return taken
-    sides = [
-        np.minimum.reduceat(side, starts) == np.maximum.reduceat(side, starts)
-        for side in (left, right)
-    ]
-    star = sides[0] | sides[1]
-    taken[order[starts[star]]] = weights[starts[star]]
-    stops = np.append(starts[1:], len(order))
-    for start, stop in zip(starts[~star].tolist(), stops[~star].tolist(), strict=True):
-        chosen = start + heaviest_matching(left[start:stop], right[start:stop], weights[start:stop])
-        taken[order[chosen]] = weights[chosen]
+    part = connected(left, right, len(ends))
+    side = np.zeros(len(ends), dtype=np.int64)
+    side[right] = 1
+    # Each node's place among those of its component and side: its row, or column, of a table.
+    sides = np.argsort(2 * part + side, kind="stable")
+    sizes = np.bincount(2 * part + side, minlength=2 * int(part.max()) + 2)
+    rank = np.empty(len(ends), dtype=np.int64)
+    rank[sides] = np.arange(len(ends)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    first = np.unique(part, return_index=True)[1]
+    turned = side[first] == 1
+    edges = np.lexsort((np.maximum(left, right), np.minimum(left, right), -weight, part[left]))
+    starts = np.flatnonzero(np.diff(part[left[edges]], prepend=-1))
+    stops = np.append(starts[1:], len(edges))
+    n_rows, n_columns = sizes[::2], sizes[1::2]
+    star = np.minimum(n_rows, n_columns) == 1
+    heaviest = edges[starts[star]]
+    taken[heaviest] = weight[heaviest]
+    for number in np.flatnonzero(~star).tolist():
+        some = edges[starts[number] : stops[number]]
+        row, column = rank[left[some]], rank[right[some]]
+        shape = int(n_rows[number]), int(n_columns[number])
+        if turned[number]:
+            row, column, shape = column, row, shape[::-1]
+        chosen = some[_heaviest(row, column, weight[some], shape)]
+        taken[chosen] = weight[chosen]
     return taken
 
 
@@ -99,15 +118,23 @@ def heaviest_matching(
 
     Weights are positive, and no edge stands twice.
     """
-    if len(left) == 0:
-        return np.empty(0, dtype=np.int64)
     rows, row = np.unique(left, return_inverse=True)
     columns, column = np.unique(right, return_inverse=True)
-    if len(rows) * len(columns) <= DENSE_CELLS:
+    return _heaviest(row, column, weight, (len(rows), len(columns)))
+
+
+def _heaviest(
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    shape: tuple[int, int],
+) -> NDArray[np.int64]:
+    n_rows, n_columns = shape
+    if n_rows * n_columns <= DENSE_CELLS:
         from scipy.optimize import linear_sum_assignment
 
-        table = np.zeros((len(rows), len(columns)))
-        edge = np.full(table.shape, -1)
+        table = np.zeros(shape)
+        edge = np.full(shape, -1)
         table[row, column], edge[row, column] = weight, np.arange(len(row))
         taken: NDArray[np.int64] = edge[linear_sum_assignment(table, maximize=True)]
         return taken[taken >= 0]
@@ -115,11 +142,10 @@ def heaviest_matching(
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
     # Every row may stay alone, at a cost that any edge undercuts.
-    n_rows, n_columns = len(rows), len(columns)
     alone = 2 * float(weight.max())
     cost = np.concatenate([alone - weight, np.full(n_rows, alone)])
     at_row = np.concatenate([row, np.arange(n_rows)]).astype(np.int32)
     at_column = np.concatenate([column, n_columns + np.arange(n_rows)]).astype(np.int32)
-    table = csr_array((cost, (at_row, at_column)), shape=(n_rows, n_columns + n_rows))
-    _, partner = min_weight_full_bipartite_matching(table)
+    sparse = csr_array((cost, (at_row, at_column)), shape=(n_rows, n_columns + n_rows))
+    _, partner = min_weight_full_bipartite_matching(sparse)
     return np.flatnonzero(partner[row] == column)

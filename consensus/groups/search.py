@@ -140,8 +140,9 @@ class _Groups:
     def _inside(self, node: int) -> int:
         """Weight between a node and the rest of its group."""
         near, size, own = self.near[node], self.size[node], self.of[node]
-        surplus = sum([near.get(other, 0) for other in self.members[own]])
-        return surplus - UNIT * size * (self.count[own] - size)
+        gain: int = sum([near.get(other, 0) for other in self.members[own]])
+        gain -= UNIT * size * (self.count[own] - size)
+        return gain
 
     def _instead(self, other: int, node: int) -> int:
         """Weight between one node and another's group if it took that node's place there; 0 if barred."""
@@ -149,8 +150,9 @@ class _Groups:
         if self.raters[other] & self.bits[own] & ~self.raters[node]:
             return 0
         near = self.near[other]
-        surplus = sum([near.get(each, 0) for each in self.members[own]])
-        return surplus - UNIT * size * (self.count[own] - self.size[node])
+        gain: int = sum([near.get(each, 0) for each in self.members[own]])
+        gain -= UNIT * size * (self.count[own] - self.size[node])
+        return gain
 
     def _before(self, group: int, other: int) -> bool:
         return min(self.members[group]) < min(self.members[other])
