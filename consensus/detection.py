@@ -102,7 +102,12 @@ class SlideDetection:
             said[:, second] = counts.reshape(n_raters, n_classes)
         shape = (len(thresholds), n_raters, n_raters, n_classes, n_classes)
         tables = np.zeros(shape, dtype=np.int32)  # kept for every slide
+        areal = shapely.area(candidates.geometries) > 0
+        without = {"iou": not areal.any(), "distance_um": bool(areal.all())}
         for t, threshold in enumerate(thresholds):
+            if without.get(threshold.varied or ""):  # what is varied decides of no pair here
+                tables[t] = tables[0]
+                continue
             found = found_by_both(
                 candidates,
                 iou=threshold.iou,
@@ -113,8 +118,7 @@ class SlideDetection:
             cell = (rater[one] * n_raters + rater[other]) * n_classes + codes[one]
             cell = cell * n_classes + codes[other]
             tables[t] = np.bincount(cell, minlength=tables[0].size).reshape(tables.shape[1:])
-        areal = shapely.area(candidates.geometries) > 0
-        return cls(candidates.raters, said, tables, bool(areal.any()), bool((~areal).any()))
+        return cls(candidates.raters, said, tables, not without["iou"], not without["distance_um"])
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,15 @@ def show_detection(console: Console, document: dict[str, Any]) -> None:
         return
     strict, kappa = found["f1_strict"], found["kappa_found"]
     console.print(
-        f"Pairs that keep to IoU {found['iou']:g} or {found['distance_um']:g} um: F1 "
-        f"{_value(strict)}{_interval(strict)}, {found['found_by_both']:,} found by both; "
-        f"kappa on these {_value(kappa)}.",
+        f"F1 of pairs that keep to the threshold (IoU {found['iou']:g}; {found['distance_um']:g} um "
+        f"where one has no area): {_value(strict)}{_interval(strict)}; {found['found_by_both']:,} "
+        f"found by both, kappa on these {_value(kappa)}.",
         markup=False,
     )
+    console.print("Specific: of one rater's objects of a class, found and called so by another.")
     console.print(
         table(
-            "Specific agreement: of one's objects of a class, those that another found and called so",
+            "Specific agreement",
             "class",
             "share",
             "remark",
