@@ -256,8 +256,10 @@ class Detection:
         value = float(above.sum() / below.sum())
         terms = above[used, None].astype(np.float64), below[used, None].astype(np.float64)
         error, _ = ratio_error(*terms, np.ones(n_clusters))
+        if n_clusters == 1:
+            return Statistic.of(value, Interval("undefined: 1 clusters"))
         # The terms' squares add up to n - 1 times their variance.
-        se = float(error[0]) * float(np.sqrt(n_clusters / max(n_clusters - 1, 1)))
+        se = float(error[0]) * float(np.sqrt(n_clusters / (n_clusters - 1)))
         interval = mean_interval(value, se, n_clusters, METHOD, n_clusters)
         if interval.low is not None:
             interval = replace(interval, low=max(interval.low, 0.0))
