@@ -15,6 +15,9 @@ UUID are not counted.
 For two raters this is the assignment of compatible pairs of the largest similarity, found exactly
 at any size. From three raters on it is NP-hard, and ``consensus.groups.grouping`` says what is done. The
 order of raters, and that of the objects in a read, has no say in the groups.
+
+Groups are the items of agreement and consensus. F1 at the threshold itself is that of
+``consensus.found_by_both``.
 """
 
 from __future__ import annotations

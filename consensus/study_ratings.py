@@ -6,10 +6,10 @@ Every item keeps where it lies, so that what is disputed can be shown and what i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import shapely
@@ -29,7 +29,6 @@ from consensus.object_items import Matching, ObjectItems, object_items
 from consensus.overlay import DomainRule, Faces, Layer, Overlap, overlay
 from consensus.ratings import NOT_RATED, Ratings
 from consensus.regions import pattern_regions
-from consensus.statistics.weights import disagreement_weights
 
 __all__ = ["RatedItem", "StudyRatings", "rate"]
 
@@ -60,29 +59,6 @@ class StudyRatings:
     notes: list[str] = field(default_factory=list)
     matching: Matching | None = None
     detection: Detection | None = None
-
-    def objects_part(
-        self, weights: str | NDArray[np.float64], document: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """What an agreement document says of objects besides; nothing if there are none.
-
-        Parameters
-        ----------
-        weights
-            As :func:`consensus.agreement.agreement` takes them.
-        document
-            Whose part on detection is completed.
-        """
-        if self.matching is None or self.detection is None:
-            return {}
-        disagreement = disagreement_weights(weights, self.ratings.classes, self.ratings.rank)
-        strict, detection = self.detection.of_pairs(), document["detection"]
-        pairs = [
-            {**pair, "f1_strict": strict[pair["a"], pair["b"]].to_dict()}
-            for pair in detection["pairs"]
-        ]
-        found = {**detection, "pairs": pairs, **self.detection.to_dict(disagreement)}
-        return {"matching": self.matching.to_dict(), "detection": found}
 
 
 @dataclass

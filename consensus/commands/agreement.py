@@ -76,6 +76,7 @@ def agreement(
         raise InputError("--classes belongs to --table; the protocol names the store's classes")
     from annotation.lookup import find_protocol
     from annotation.revisions import parse_as_of
+    from consensus.objects_document import objects_part
     from consensus.study_ratings import rate
 
     with invocation.store.reading() as session:
@@ -100,7 +101,7 @@ def agreement(
     )
     document = found.to_dict()
     document["protocol"] = f"{rated.row.name}@{rated.row.version}"
-    document |= rated.objects_part(weights or rated.protocol.weights, document)
+    document |= objects_part(rated, weights or rated.protocol.weights, document)
     document["excluded"] = [read.to_dict() for read in rated.excluded]
     return _outcome(document)
 

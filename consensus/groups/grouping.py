@@ -6,8 +6,8 @@ pairs take something off (``consensus.groups.similarity``).
 That is NP-hard from three raters on, so the problem is cut down first: nodes that are worth more
 together than all that they could gain elsewhere stay together in some optimum and become one node;
 what is left falls into components. Small ones are solved exactly, and so are those of two raters,
-by assignment; the others by search (``consensus.groups.search``), with an upper bound beside the
-result.
+by assignment; the others by search (``consensus.groups.search``), with an upper bound
+(``consensus.groups.bounds``) beside the result.
 
 Nodes are numbered in an order that has nothing to do with raters, every tie goes to the lower
 number, and all sums are of integers.

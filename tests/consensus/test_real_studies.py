@@ -22,6 +22,7 @@ from annotation.sources import open_sources
 from annotation.store import Store, create_or_upgrade
 from annotation.study import add_protocol, add_slide_without_image
 from consensus.agreement import agreement
+from consensus.objects_document import objects_part
 from consensus.ratings import NOT_RATED
 from consensus.study_ratings import StudyRatings, rate
 from tests.conftest import CommandResult
@@ -174,7 +175,7 @@ def test_f1_at_the_threshold_lies_below_that_of_groups_and_falls_as_it_rises(
     with eiph.store.reading() as session:
         rated = rate(session, find_protocol(session, task), with_geometry=False, with_ladder=True)
     document = agreement(rated.ratings, weights=rated.protocol.weights).to_dict()
-    found = rated.objects_part(rated.protocol.weights, document)["detection"]
+    found = objects_part(rated, rated.protocol.weights, document)["detection"]
     assert found["f1_strict"]["value"] == pytest.approx(f1, abs=5e-4)
     assert found["f1_strict"]["value"] < found["f1"]["value"]
     assert found["f1_strict"]["ci_low"] < f1 < found["f1_strict"]["ci_high"]
