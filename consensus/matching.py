@@ -15,11 +15,13 @@ UUID are not counted.
 For two raters this is the assignment of compatible pairs of the largest similarity, found exactly
 at any size. From three raters on it is NP-hard, and ``consensus.groups.grouping`` says what is done. The
 order of raters, and that of the objects in a read, has no say in the groups.
+
+Groups are the items of agreement and consensus. F1 at the threshold itself is that of
+``consensus.found_by_both``.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,10 +35,21 @@ from consensus.groups.similarity import UNIT, Pairs, near_pairs
 from consensus.groups.similarity_graph import SimilarityGraph
 from consensus.processors import processors
 
-__all__ = ["ABSENT", "Matches", "ObjectLayer", "count_found_by_both", "match_objects"]
+__all__ = [
+    "ABSENT",
+    "EXACT_LIMIT",
+    "Candidates",
+    "Matches",
+    "ObjectLayer",
+    "group_candidates",
+    "match_objects",
+]
 
 ABSENT = -1
 """In a group: this rater has no such object."""
+
+EXACT_LIMIT = 12
+"""Objects of a crowd of three raters or more up to which it is solved exactly, unless told."""
 
 
 @dataclass(frozen=True)
@@ -71,115 +84,61 @@ class Matches:
         return 0.0 if self.bound == 0 else (self.bound - self.objective) / self.bound
 
 
-def match_objects(
-    layers: Sequence[ObjectLayer],
-    *,
-    iou: float,
-    distance_px: float,
-    exact_limit: int = 12,
-    threads: int | None = None,
-) -> Matches:
-    """Group the objects of several raters.
-
-    Parameters
-    ----------
-    layers
-        One read of the slide per rater.
-    iou
-        Least intersection over union of two objects with area; above 0 and at most 1.
-    distance_px
-        Largest distance of centroids where one object or both have no area.
-    exact_limit
-        Most objects of a connected component that is solved exactly though three raters or more
-        have a part in it.
-    threads
-        Threads that clip polygons; None takes the processors that there are. It changes nothing
-        else.
-
-    Raises
-    ------
-    InputError
-        An empty geometry, an invalid polygon, a UUID that stands twice in one read, or a limit
-        that can't be used.
-    """
-    if not 0 <= exact_limit <= MOST_EXACT:
-        raise InputError(f"exact limit {exact_limit} can't be used; take 0 to {MOST_EXACT}")
-    objects = _Objects.of(layers)
-    pairs = objects.pairs(iou, distance_px, threads)
-    n_nodes = int(objects.node.max(initial=-1)) + 1
-    raters = np.zeros((n_nodes, len(layers)), dtype=bool)
-    raters[objects.node, objects.rater] = True
-    ends = objects.node[pairs.one], objects.node[pairs.other]
-    grouping = group_nodes(SimilarityGraph.of(*ends, pairs.weight + UNIT, raters), exact_limit)
-    n_groups = int(grouping.group.max(initial=-1)) + 1
-    groups = np.full((n_groups, len(layers)), ABSENT, dtype=np.int64)
-    groups[grouping.group[objects.node], objects.rater] = objects.index
-    return Matches(
-        raters=tuple(layer.rater for layer in layers),
-        groups=groups,
-        objective=grouping.weight / UNIT,
-        bound=grouping.bound / UNIT,
-        n_exact=grouping.n_exact,
-        n_heuristic=grouping.n_heuristic,
-    )
-
-
-def count_found_by_both(
-    layers: Sequence[ObjectLayer],
-    *,
-    iou: float,
-    distance_px: float,
-    threads: int | None = None,
-) -> NDArray[np.int64]:
-    """Count what every two raters both found, matching them without regard to the others.
-
-    Here every match keeps to the threshold, which in a group of several raters it needn't; F1 at
-    a threshold is counted like this.
-
-    Returns
-    -------
-    shape (n_raters, n_raters)
-        Symmetric; on the diagonal each rater's objects.
-    """
-    objects = _Objects.of(layers)
-    pairs = objects.pairs(iou, distance_px, threads)
-    compatible = pairs.weight > 0
-    one, other, weight = pairs.one[compatible], pairs.other[compatible], pairs.weight[compatible]
-    counts = np.diag(np.bincount(objects.rater, minlength=len(layers)))
-    for a, b in itertools.combinations(range(len(layers)), 2):
-        node_a, node_b = (objects.node[objects.rater == rater] for rater in (a, b))
-        by_uuid = np.intersect1d(node_a, node_b, assume_unique=True)
-        of_one, of_other = objects.rater[one], objects.rater[other]
-        between = ((of_one == a) & (of_other == b)) | ((of_one == b) & (of_other == a))
-        for end in (one, other):
-            between &= ~np.isin(objects.node[end], by_uuid)
-        ends = np.concatenate([one[between], other[between]])
-        nodes, place = np.unique(ends, return_inverse=True)
-        left, right = np.split(place, 2)
-        raters = objects.rater[nodes, None] == np.array([a, b])
-        graph = SimilarityGraph.of(left, right, weight[between] + UNIT, raters)
-        n_groups = len(np.unique(group_nodes(graph, 0).group))
-        counts[a, b] = counts[b, a] = len(by_uuid) + len(nodes) - n_groups
-    return counts
-
-
 @dataclass(frozen=True)
-class _Objects:
-    """All raters' objects in one row, from the top of the slide to its bottom.
+class Candidates:
+    """All raters' objects in one row, from the top of the slide to its bottom, and near pairs.
 
-    Of each its ``geometries``, its ``rater``, its ``index`` in the rater's layer, and its
+    Of each object its ``geometries``, its ``rater``, its ``index`` in the rater's layer, and its
     ``node``: a number that objects share if they share a UUID. Neither the numbers of nodes nor
-    their order depend on the order of raters.
+    their order depend on the order of raters. ``pairs`` are of objects of different raters.
     """
 
+    raters: tuple[str, ...]
     geometries: NDArray[np.object_]
     rater: NDArray[np.int64]
     index: NDArray[np.int64]
     node: NDArray[np.int64]
+    pairs: Pairs
 
     @classmethod
-    def of(cls, layers: Sequence[ObjectLayer]) -> _Objects:
-        """Check the layers and put their objects into one row."""
+    def of(
+        cls,
+        layers: Sequence[ObjectLayer],
+        *,
+        iou: float,
+        distance_px: float,
+        least_iou: float = 1.0,
+        threads: int | None = None,
+    ) -> Candidates:
+        """Find the pairs of objects that are compatible, or nearly so.
+
+        Parameters
+        ----------
+        layers
+            One read of the slide per rater.
+        iou
+            Least intersection over union of two objects with area; above 0 and at most 1.
+        distance_px
+            Largest distance of centroids where one object or both have no area.
+        least_iou
+            List all pairs that overlap so much, for lower thresholds than ``iou``.
+        threads
+            Threads that compare polygons; None takes the processors that there are. It changes
+            nothing else.
+
+        Raises
+        ------
+        InputError
+            An empty geometry, an invalid polygon, a UUID that stands twice in one read, or a
+            limit that can't be used.
+        """
+        for share in (iou, least_iou):
+            if not 0 < share <= 1:
+                raise InputError(f"iou {share} can't be used; take a share above 0 and at most 1")
+        if not (distance_px >= 0 and np.isfinite(distance_px)):
+            raise InputError(f"distance of {distance_px} px can't be used; take 0 px or more")
+        if threads is not None and threads < 1:
+            raise InputError(f"{threads} threads can't work; take 1 or more, or None")
         for layer in layers:
             _check(layer)
         sizes = [len(layer.uuids) for layer in layers]
@@ -189,23 +148,68 @@ class _Objects:
         geometries = np.concatenate([np.empty(0, dtype=object), *shapes])
         node = _nodes([uuid for layer in layers for uuid in layer.uuids], geometries)
         order = np.argsort(node, kind="stable")
-        return cls(geometries[order], rater[order], index[order], node[order])
-
-    def pairs(self, iou: float, distance_px: float, threads: int | None) -> Pairs:
-        """Objects of different raters that are near each other."""
-        if not 0 < iou <= 1:
-            raise InputError(f"iou {iou} can't be used; take a share above 0 and at most 1")
-        if not (distance_px >= 0 and np.isfinite(distance_px)):
-            raise InputError(f"distance of {distance_px} px can't be used; take 0 px or more")
-        if threads is not None and threads < 1:
-            raise InputError(f"{threads} threads can't work; take 1 or more, or None")
-        return near_pairs(
-            self.geometries,
-            self.rater,
+        geometries, rater = geometries[order], rater[order]
+        pairs = near_pairs(
+            geometries,
+            rater,
             iou=iou,
             distance_px=distance_px,
+            least_iou=least_iou,
             threads=threads or processors(),
         )
+        names = tuple(layer.rater for layer in layers)
+        return cls(names, geometries, rater, index[order], node[order], pairs)
+
+
+def match_objects(
+    layers: Sequence[ObjectLayer],
+    *,
+    iou: float,
+    distance_px: float,
+    exact_limit: int = EXACT_LIMIT,
+    threads: int | None = None,
+) -> Matches:
+    """Group the objects of several raters; ``Candidates.of`` and ``group_candidates`` in one."""
+    candidates = Candidates.of(layers, iou=iou, distance_px=distance_px, threads=threads)
+    return group_candidates(candidates, exact_limit=exact_limit)
+
+
+def group_candidates(candidates: Candidates, *, exact_limit: int = EXACT_LIMIT) -> Matches:
+    """Group objects whose pairs are known.
+
+    Parameters
+    ----------
+    exact_limit
+        Most objects of a connected component that is solved exactly though three raters or more
+        have a part in it.
+
+    Raises
+    ------
+    InputError
+        An exact limit that can't be used.
+    """
+    if not 0 <= exact_limit <= MOST_EXACT:
+        raise InputError(f"exact limit {exact_limit} can't be used; take 0 to {MOST_EXACT}")
+    pairs, node, n_raters = candidates.pairs, candidates.node, len(candidates.raters)
+    n_nodes = int(node.max(initial=-1)) + 1
+    raters = np.zeros((n_nodes, n_raters), dtype=bool)
+    raters[node, candidates.rater] = True
+    near = pairs.weight > -UNIT
+    ends = node[pairs.one[near]], node[pairs.other[near]]
+    grouping = group_nodes(
+        SimilarityGraph.of(*ends, pairs.weight[near] + UNIT, raters), exact_limit
+    )
+    n_groups = int(grouping.group.max(initial=-1)) + 1
+    groups = np.full((n_groups, n_raters), ABSENT, dtype=np.int64)
+    groups[grouping.group[node], candidates.rater] = candidates.index
+    return Matches(
+        raters=candidates.raters,
+        groups=groups,
+        objective=grouping.weight / UNIT,
+        bound=grouping.bound / UNIT,
+        n_exact=grouping.n_exact,
+        n_heuristic=grouping.n_heuristic,
+    )
 
 
 def _check(layer: ObjectLayer) -> None:

@@ -280,6 +280,7 @@ def _summary(
         "weight_unit": ratings.weight_unit,
         "excluded": [read.to_dict() for read in rated.excluded],
         "notes": [*rated.notes, *fused.notes],
+        **({} if rated.matching is None else {"matching": rated.matching.to_dict()}),
     }
 
 

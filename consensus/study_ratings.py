@@ -20,10 +20,12 @@ from annotation.protocol import Protocol
 from annotation.revisions import revisions_in_force
 from annotation.study import protocol_of
 from annotation.tables import Annotation, ProtocolVersion, Revision, Slide
-from annotation.units import length_px, um2_per_px2
+from annotation.units import um2_per_px2
 from consensus.counted_reads import CountedRead, ExcludedRead, counted_reads
+from consensus.detection import Detection, Threshold, ladder
 from consensus.errors import NoRatingsError
-from consensus.matching import Matches, ObjectLayer, match_objects
+from consensus.matching import ObjectLayer
+from consensus.object_items import Matching, ObjectItems, object_items
 from consensus.overlay import DomainRule, Faces, Layer, Overlap, overlay
 from consensus.ratings import NOT_RATED, Ratings
 
@@ -41,7 +43,11 @@ class RatedItem:
 
 @dataclass(frozen=True)
 class StudyRatings:
-    """The ratings of a study under one protocol version, and what was left out of them."""
+    """The ratings of a study under one protocol version, and what was left out of them.
+
+    ``matching`` and ``detection`` are of objects: how good the groups are, and what every two
+    raters both found.
+    """
 
     protocol: Protocol
     row: ProtocolVersion
@@ -50,6 +56,8 @@ class StudyRatings:
     excluded: list[ExcludedRead]
     input_digest: str
     notes: list[str] = field(default_factory=list)
+    matching: Matching | None = None
+    detection: Detection | None = None
 
 
 @dataclass
@@ -73,6 +81,7 @@ class _SlideItems:
     weight: NDArray[np.float64]
     geometries: list[shapely.Geometry | None]
     notes: list[str] = field(default_factory=list)
+    objects: ObjectItems | None = None
 
 
 def rate(
@@ -83,6 +92,7 @@ def rate(
     include_derived: bool = False,
     with_geometry: bool = True,
     replicate: int = 1,
+    with_ladder: bool = False,
 ) -> StudyRatings:
     """Rate everything that counts under a protocol version.
 
@@ -96,6 +106,8 @@ def rate(
         Whether items get their regions; statistics need none.
     replicate
         Which reading of each annotator counts.
+    with_ladder
+        Whether objects are matched at thresholds around the protocol's as well.
 
     Raises
     ------
@@ -118,6 +130,7 @@ def rate(
         as_of_pull=as_of_pull,
         include_derived=include_derived,
         with_geometry=with_geometry,
+        with_ladder=with_ladder,
     )
 
 
@@ -130,6 +143,7 @@ def rate_reads(
     as_of_pull: int | None,
     include_derived: bool,
     with_geometry: bool,
+    with_ladder: bool = False,
 ) -> StudyRatings:
     """Rate these reads, of a slide all in a row; their ``annotator`` is the rater."""
     protocol = protocol_of(row)
@@ -142,9 +156,14 @@ def rate_reads(
             for read in of_slide
         ]
         slides.append(
-            (of_slide, _ITEMS[protocol.task](protocol, of_slide[0].slide, drawn, with_geometry))
+            (
+                of_slide,
+                _ITEMS[protocol.task](
+                    protocol, of_slide[0].slide, drawn, with_geometry, with_ladder
+                ),
+            )
         )
-    return _assemble(protocol, row, slides, excluded, digest.hexdigest())
+    return _assemble(protocol, row, slides, excluded, digest.hexdigest(), with_ladder)
 
 
 def _drawn(
@@ -198,7 +217,11 @@ def _domain(protocol: Protocol, drawn: _Drawn) -> shapely.Geometry | None:
 
 
 def _region_items(
-    protocol: Protocol, slide: Slide, drawn: Sequence[_Drawn], with_geometry: bool
+    protocol: Protocol,
+    slide: Slide,
+    drawn: Sequence[_Drawn],
+    with_geometry: bool,
+    _with_ladder: bool,
 ) -> _SlideItems:
     """Regions: an item is a distinct label pattern on the slide, its weight the area in um2."""
     faces = overlay(
@@ -244,59 +267,55 @@ def _region_notes(slide: Slide, drawn: Sequence[_Drawn], faces: Faces, um2: floa
 
 
 def _object_items(
-    protocol: Protocol, slide: Slide, drawn: Sequence[_Drawn], with_geometry: bool
+    protocol: Protocol,
+    slide: Slide,
+    drawn: Sequence[_Drawn],
+    with_geometry: bool,
+    with_ladder: bool,
 ) -> _SlideItems:
     """Objects: a group of matched objects is an item; who drew none there says `absent`."""
-    layers = [
-        ObjectLayer(rater=d.rater, uuids=d.uuids, geometries=np.array(d.geometries, dtype=object))
-        for d in drawn
-    ]
-    matches = match_objects(
-        layers,
-        iou=protocol.matching.iou,
-        distance_px=length_px(protocol.matching.distance_um, slide.mpp),
+    found = object_items(
+        [
+            ObjectLayer(
+                rater=d.rater, uuids=d.uuids, geometries=np.array(d.geometries, dtype=object)
+            )
+            for d in drawn
+        ],
+        [np.array(d.codes, dtype=np.int64) for d in drawn],
+        [_domain(protocol, d) for d in drawn],
+        absent=len(protocol.classes),
+        thresholds=_thresholds(protocol, with_ladder),
+        mpp=slide.mpp,
+        with_geometry=with_geometry,
     )
-    absent = len(protocol.classes)
-    codes = np.full(matches.groups.shape, absent, dtype=np.int32)
-    domains = [_domain(protocol, d) for d in drawn]
-    for domain in domains:
-        shapely.prepare(domain)
-    geometries: list[shapely.Geometry | None] = []
-    for row, group in enumerate(matches.groups):
-        members = [
-            drawn[rater].geometries[index] for rater, index in enumerate(group) if index >= 0
-        ]
-        place = shapely.union_all(members)
-        geometries.append(place)
-        point = shapely.centroid(place)
-        for rater, index in enumerate(group):
-            if index >= 0:
-                codes[row, rater] = drawn[rater].codes[index]
-            domain = domains[rater]
-            if domain is not None and not shapely.covers(domain, point):
-                codes[row, rater] = NOT_RATED
-    kept = (codes != NOT_RATED).any(axis=1)
     return _SlideItems(
         raters=[d.rater for d in drawn],
-        codes=codes[kept],
-        weight=np.ones(int(kept.sum())),
-        geometries=[g for g, keep in zip(geometries, kept, strict=True) if keep],
-        notes=list(_object_notes(slide, matches, int((~kept).sum()))),
+        codes=found.codes,
+        weight=np.ones(len(found.codes)),
+        geometries=found.geometries,
+        notes=list(_object_notes(slide, found)),
+        objects=found,
     )
 
 
-def _object_notes(slide: Slide, matches: Matches, n_outside: int) -> Iterator[str]:
-    if n_outside:
-        yield f"{slide.name}: {n_outside} objects outside every declared domain are not rated"
-    if matches.n_heuristic:
-        yield (
-            f"{slide.name}: {matches.n_heuristic} crowds of objects were too large to be matched "
-            f"exactly; the grouping is at most {matches.gap:.2%} short of the best one"
-        )
+def _thresholds(protocol: Protocol, with_ladder: bool) -> tuple[Threshold, ...]:
+    iou, distance_um = protocol.matching.iou, protocol.matching.distance_um
+    return (Threshold(iou, distance_um), *(ladder(iou, distance_um) if with_ladder else ()))
+
+
+def _object_notes(slide: Slide, found: ObjectItems) -> Iterator[str]:
+    if found.n_outside:
+        yield f"{slide.name}: {found.n_outside} objects outside every declared domain are not rated"
+    if found.matching.n_heuristic:
+        yield f"{slide.name}: {found.matching.told()}"
 
 
 def _label_items(
-    protocol: Protocol, slide: Slide, drawn: Sequence[_Drawn], with_geometry: bool
+    protocol: Protocol,
+    slide: Slide,
+    drawn: Sequence[_Drawn],
+    _with_geometry: bool,
+    _with_ladder: bool,
 ) -> _SlideItems:
     """Slides: one label a read."""
     codes = np.array([[d.label for d in drawn]], dtype=np.int32)
@@ -312,6 +331,7 @@ def _assemble(
     slides: Sequence[tuple[list[CountedRead], _SlideItems]],
     excluded: list[ExcludedRead],
     input_digest: str,
+    with_ladder: bool,
 ) -> StudyRatings:
     raters = sorted({rater for _, found in slides for rater in found.raters})
     column = {rater: index for index, rater in enumerate(raters)}
@@ -331,6 +351,17 @@ def _assemble(
             RatedItem(f"{slide.name}/{index}", slide, geometry)
             for index, geometry in enumerate(found.geometries, start=1)
         ]
+    matching, detection = None, None
+    if protocol.task == "objects":
+        matching = sum((found.objects.matching for _, found in slides if found.objects), Matching())
+        notes.append(matching.told())
+        detection = Detection.of(
+            tuple(raters),
+            tuple(one.name for one in protocol.classes),
+            _thresholds(protocol, with_ladder),
+            [found.objects.detection for _, found in slides if found.objects],
+            [clusters.index(reads[0].cluster) for reads, found in slides if found.objects],
+        )
     weight = np.concatenate(weights)
     regions = protocol.task == "regions"
     by_patient = any(reads[0].by_patient for reads, _ in slides)
@@ -352,7 +383,9 @@ def _assemble(
         domain_um2=float(weight.sum()) if regions else None,
         notes=tuple(notes),
     )
-    return StudyRatings(protocol, row, ratings, items, excluded, input_digest, notes)
+    return StudyRatings(
+        protocol, row, ratings, items, excluded, input_digest, notes, matching, detection
+    )
 
 
 def joint_negatives(protocol: Protocol) -> bool | None:

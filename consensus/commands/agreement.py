@@ -10,6 +10,7 @@ import click
 from annotation.errors import InputError
 from annotation.terminal import Invocation, Outcome, command, counted, table
 from consensus.commands.comparison_tables import show_comparisons
+from consensus.commands.detection_tables import show_detection
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +63,7 @@ INTERVAL = click.option(
 @click.option("--run", type=int, help="With --reference adjudicated; default: the latest run.")
 @click.option("--as-of", metavar="T", help="A pull's number or an ISO 8601 time.")
 @click.option("--include-derived", is_flag=True, help="Count what began as our own objects.")
+@click.option("--thresholds", is_flag=True, help="Of objects: match at other thresholds as well.")
 @command
 def agreement(
     invocation: Invocation,
@@ -77,6 +79,7 @@ def agreement(
     run: int | None,
     as_of: str | None,
     include_derived: bool,
+    thresholds: bool,
 ) -> Outcome:
     """How far the raters agree: per class and overall, with intervals.
 
@@ -92,6 +95,8 @@ def agreement(
         raise InputError(f"--run belongs to --reference {ADJUDICATED} in a store")
     custom = None if weights_file is None else read_weights(weights_file)
     if file is not None:
+        if thresholds:
+            raise InputError("--thresholds matches the store's objects; leave it out with --table")
         if protocol is not None or as_of is not None or include_derived:
             raise InputError(
                 "--table needs no store; leave --protocol, --as-of and --include-derived out"
@@ -110,6 +115,7 @@ def agreement(
     from consensus.comparisons import Method, against_others, rater_reference
     from consensus.replicates import rate_replicates
     from consensus.run_reference import run_for, run_reference
+    from consensus.objects_document import objects_part
     from consensus.study_ratings import rate
 
     with invocation.store.reading() as session:
@@ -124,6 +130,12 @@ def agreement(
             as_of_pull=as_of_pull,
             include_derived=include_derived,
             with_geometry=False,
+            with_ladder=thresholds,
+        )
+    if thresholds and rated.detection is None:
+        raise InputError(
+            f"protocol {rated.row.name!r} rates {rated.protocol.task}, which have no threshold; "
+            "leave --thresholds out"
         )
         repeated = rate_replicates(
             session, row, as_of_pull=as_of_pull, include_derived=include_derived
@@ -143,6 +155,7 @@ def agreement(
     elif reference is not None:
         document["reference"] = rater_reference(ratings, reference, method)
     document["protocol"] = f"{rated.row.name}@{rated.row.version}"
+    document |= objects_part(rated, method.weights, document)
     document["excluded"] = [read.to_dict() for read in rated.excluded]
     return _outcome(document)
 
@@ -223,6 +236,7 @@ def show_agreement(console: Console, document: dict[str, Any]) -> None:
         value, interval, remark = _cells(found["f1"], False)
         console.print(f"Found by both (F1): {value} {interval} {remark}".rstrip(), markup=False)
     show_comparisons(console, document)
+    show_detection(console, document)
     for read in document.get("excluded", []):
         console.print(
             f"Left out: read {read['read']} of {read['slide']} by {read['annotator']}: "

@@ -6,8 +6,8 @@ pairs take something off (``consensus.groups.similarity``).
 That is NP-hard from three raters on, so the problem is cut down first: nodes that are worth more
 together than all that they could gain elsewhere stay together in some optimum and become one node;
 what is left falls into components. Small ones are solved exactly, and so are those of two raters,
-by assignment; the others by search (``consensus.groups.search``), with an upper bound beside the
-result.
+by assignment; the others by search (``consensus.groups.search``), with an upper bound
+(``consensus.groups.bounds``) beside the result.
 
 Nodes are numbered in an order that has nothing to do with raters, every tie goes to the lower
 number, and all sums are of integers.
@@ -21,7 +21,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from consensus.groups.search import heaviest_matching, search, upper_bound
+from consensus.groups.bounds import heaviest_matching, upper_bounds
+from consensus.groups.search import search
 from consensus.groups.similarity import UNIT
 from consensus.groups.similarity_graph import SimilarityGraph
 
@@ -62,8 +63,7 @@ def group_nodes(graph: SimilarityGraph, exact_limit: int) -> Grouping:
     whole = graph.components(graph.weight > 0)
     group, nodes, left = _contracted(graph)
     joined = np.arange(n_nodes)
-    unproved = np.zeros(n_nodes, dtype=bool)
-    slack = 0
+    searched = np.zeros(len(nodes), dtype=bool)
     small: dict[int, list[tuple[NDArray[np.int64], SimilarityGraph]]] = {}
     for place, part in left.split():
         members = nodes[place]
@@ -72,11 +72,11 @@ def group_nodes(graph: SimilarityGraph, exact_limit: int) -> Grouping:
         elif part.raters.any(axis=0).sum() == 2:
             joined[members] = members[_assigned(part)]
         else:
-            first = search(part)
-            short = upper_bound(part) - int(part.inside(first).sum())
-            joined[members] = members[first]
-            unproved[members] = short > 0
-            slack += short
+            joined[members] = members[search(part)]
+            searched[place] = True
+    crowd, short = _shortfall(left.selected(searched), joined[nodes[searched]])
+    unproved = nodes[searched][short[crowd] > 0]
+    slack = int(short.sum())
     for size, parts in small.items():
         step = max(1, BATCH_CELLS >> size)
         for start in range(0, len(parts), step):
@@ -89,6 +89,24 @@ def group_nodes(graph: SimilarityGraph, exact_limit: int) -> Grouping:
     n_heuristic = len(np.unique(whole[unproved]))
     _, group = np.unique(group, return_inverse=True)
     return Grouping(group, weight, weight + slack, n_components - n_heuristic, n_heuristic)
+
+
+def _shortfall(
+    graph: SimilarityGraph, group: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How far the groups of each component may be from the best ones.
+
+    Returns
+    -------
+    part : shape (n_nodes,)
+        Number of each node's component.
+    short : shape (n_parts,)
+        Its bound less the weight inside its groups.
+    """
+    part = graph.components(graph.weight > 0)
+    _, first, group = np.unique(group, return_index=True, return_inverse=True)
+    bounds = upper_bounds(graph, part)
+    return part, bounds - _sums(part[first], graph.inside(group), len(bounds))
 
 
 def _contracted(

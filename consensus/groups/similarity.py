@@ -35,12 +35,23 @@ class Pairs:
     ``weight`` is what the pair adds to a group: the similarity (intersection over union, or
     ``1 - d / (2 distance_px)``) if it is compatible; else from 0, just beyond the threshold, down
     to minus ``UNIT``, at half the overlap or twice the distance. Pairs further off than that, all
-    at minus ``UNIT``, are not listed.
+    at minus ``UNIT``, are listed only where a lower ``least_iou`` asks for them.
+
+    ``iou`` is the intersection over union, NaN where one of the two has no area; there ``away_px``
+    is the distance of the centroids, elsewhere NaN.
     """
 
     one: NDArray[np.int64]
     other: NDArray[np.int64]
     weight: NDArray[np.int64]
+    iou: NDArray[np.float64]
+    away_px: NDArray[np.float64]
+
+    def within(self, *, iou: float, distance_px: float) -> NDArray[np.bool_]:
+        """Which pairs are compatible at other thresholds, up to rounding; shape (n_pairs,)."""
+        near = self.away_px <= distance_px * (1 + 0.5 / UNIT)
+        within: NDArray[np.bool_] = near | (self.iou >= iou - 0.5 / UNIT)
+        return within
 
 
 def near_pairs(
@@ -49,6 +60,7 @@ def near_pairs(
     *,
     iou: float,
     distance_px: float,
+    least_iou: float,
     threads: int,
 ) -> Pairs:
     """Find the pairs of objects of different raters that are compatible, or nearly so.
@@ -63,10 +75,12 @@ def near_pairs(
         Least intersection over union of two compatible objects with area.
     distance_px
         Largest distance of two compatible objects' centroids, where one of them has no area.
+    least_iou
+        List every pair that overlaps so much, also where it is far below ``iou``.
     """
     area_px2 = shapely.area(geometries)
     areal, placed = np.flatnonzero(area_px2 > 0), np.flatnonzero(area_px2 == 0)
-    overlapping = _Overlapping(geometries[areal], rater[areal], area_px2[areal], iou)
+    overlapping = _Overlapping(geometries[areal], rater[areal], area_px2[areal], iou, least_iou)
     firsts = range(0, len(areal), CHUNK)
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -75,16 +89,23 @@ def near_pairs(
             bad = areal[~shapely.is_valid(geometries[areal])]
             which = f"object {bad[0]}" if bad.size else "an object"
             raise InputError(f"{which} is no valid polygon ({error}); repair it first") from error
-    pairs = [(areal[one], areal[other], weight) for one, other, weight in found]
+    pairs = [(areal[one], areal[other], *values) for one, other, *values in found]
     if placed.size:
         pairs.append(_near(geometries, placed, areal, rater, distance_px))
-    none = np.empty(0, dtype=np.int64)
-    columns = zip((none, none, none), *pairs, strict=True)
-    one, other, weight = (np.concatenate(column) for column in columns)
-    return Pairs(np.minimum(one, other), np.maximum(one, other), weight)
+    none, nothing = np.empty(0, dtype=np.int64), np.empty(0)
+    columns = zip((none, none, none, nothing, nothing), *pairs, strict=True)
+    one, other, weight, share, away_px = (np.concatenate(column) for column in columns)
+    return Pairs(np.minimum(one, other), np.maximum(one, other), weight, share, away_px)
 
 
-Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+Columns = tuple[
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+]
+"""As in ``Pairs``."""
 
 
 class _Overlapping:
@@ -96,8 +117,10 @@ class _Overlapping:
         rater: NDArray[np.int64],
         area_px2: NDArray[np.float64],
         iou: float,
+        least_iou: float,
     ) -> None:
-        self.shapes, self.rater, self.area_px2, self.iou = shapes, rater, area_px2, iou
+        self.shapes, self.rater, self.area_px2 = shapes, rater, area_px2
+        self.iou, self.least_iou = iou, min(least_iou, iou / 2)
         self.bounds_px = shapely.bounds(shapes).reshape(-1, 4)
         # A polygon that fills its bounding box is that box, and needs no clipping.
         box_px2 = np.prod(self.bounds_px[:, 2:] - self.bounds_px[:, :2], axis=1)
@@ -115,17 +138,23 @@ class _Overlapping:
         boxes_px2 = np.prod(np.maximum(high - low, 0), axis=1)
         total_px2 = area_px2[one] + area_px2[other]
         most_px2 = np.minimum(boxes_px2, np.minimum(area_px2[one], area_px2[other]))
-        good = most_px2 / (total_px2 - most_px2) > self.iou / 2
+        good = most_px2 / (total_px2 - most_px2) >= self.least_iou
         one, other, total_px2, common_px2 = (
             values[good] for values in (one, other, total_px2, boxes_px2)
         )
         curved = ~(self.is_box[one] & self.is_box[other])
-        ends = np.concatenate([one[curved], other[curved]])
-        members, place = np.unique(ends, return_inverse=True)
-        outlines = Outlines.of(self.shapes[members])
-        common_px2[curved] = common_area_px2(outlines, *np.split(place, 2))
+        ends = one[curved], other[curved]
+        needed = np.zeros(len(self.shapes), dtype=bool)
+        for end in ends:
+            needed[end] = True
+        place = np.cumsum(needed) - 1
+        outlines = Outlines.of(self.shapes[needed])
+        common_px2[curved] = common_area_px2(outlines, place[ends[0]], place[ends[1]])
         share = common_px2 / (total_px2 - common_px2)
-        return _weighed(one, other, share, self.iou, lambda x: x, self.iou / 2)
+        weight = _weighed(share, self.iou, lambda x: x, self.iou / 2)
+        listed = (weight > -UNIT) | (share >= self.least_iou)
+        columns = one[listed], other[listed], weight[listed], share[listed]
+        return *columns, np.full(len(columns[0]), np.nan)
 
 
 def _near(
@@ -152,25 +181,27 @@ def _near(
     away_px = np.hypot(*(places[one] - places[other]).T)
     # As a share of the distance, the other way round: 1 at the same place, 0 at the threshold.
     near = 1 - away_px / distance_px if distance_px > 0 else np.ones(len(one))
-    return _weighed(one, other, near, 0.0, lambda x: (1 + x) / 2, -1.0)
+    weight = _weighed(near, 0.0, lambda x: (1 + x) / 2, -1.0)
+    listed = weight > -UNIT
+    columns = one[listed], other[listed], weight[listed]
+    return *columns, np.full(len(columns[0]), np.nan), away_px[listed]
 
 
 def _weighed(
-    one: NDArray[np.int64],
-    other: NDArray[np.int64],
     value: NDArray[np.float64],
     threshold: float,
     similarity: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     nothing: float,
-) -> Columns:
-    """Weigh pairs by a value that rises with likeness, and leave out those at minus ``UNIT``.
+) -> NDArray[np.int64]:
+    """Weigh pairs by a value that rises with likeness.
 
     Compatible ones, at ``threshold`` or above up to rounding, by their similarity; the others by
-    how far they are on the way down to ``nothing``.
+    how far they are on the way down to ``nothing``, at minus ``UNIT``.
     """
     compatible = value >= threshold - 0.5 / UNIT
     short = np.clip((threshold - value) / (threshold - nothing), 0, 1)
-    weight = np.rint(UNIT * np.where(compatible, similarity(value), -short)).astype(np.int64)
+    weight: NDArray[np.int64] = np.rint(
+        UNIT * np.where(compatible, similarity(value), -short)
+    ).astype(np.int64)
     weight[compatible] = np.maximum(weight[compatible], 1)
-    listed = weight > -UNIT
-    return one[listed], other[listed], weight[listed]
+    return weight

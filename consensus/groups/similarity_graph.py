@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from consensus.groups.similarity import UNIT
 
-__all__ = ["SimilarityGraph"]
+__all__ = ["SimilarityGraph", "connected"]
+
+
+def connected(one: NDArray[np.int64], other: NDArray[np.int64], n_nodes: int) -> NDArray[np.int64]:
+    """Number of each node's connected component; shape (n_nodes,)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    matrix = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(n_nodes, n_nodes))
+    part: NDArray[np.int64] = connected_components(matrix, directed=False)[1].astype(np.int64)
+    return part
 
 
 @dataclass(frozen=True)
@@ -49,14 +59,7 @@ class SimilarityGraph:
 
     def components(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Number of each node's component in the graph of the chosen edges."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
-        n_nodes = len(self.raters)
-        ends = self.one[chosen], self.other[chosen]
-        matrix = coo_array((np.ones(len(ends[0]), dtype=bool), ends), shape=(n_nodes, n_nodes))
-        part: NDArray[np.int64] = connected_components(matrix, directed=False)[1].astype(np.int64)
-        return part
+        return connected(self.one[chosen], self.other[chosen], len(self.raters))
 
     def inside(self, group: NDArray[np.int64]) -> NDArray[np.int64]:
         """Weight of all pairs inside each group, given the number of each node's group."""
@@ -102,11 +105,14 @@ class SimilarityGraph:
         touched = np.zeros(len(self.raters), dtype=bool)
         touched[self.one[self.weight > 0]] = True
         touched[self.other[self.weight > 0]] = True
-        nodes = np.flatnonzero(touched)
-        place = np.cumsum(touched) - 1
-        kept = touched[self.one] & touched[self.other]
+        return np.flatnonzero(touched), self.selected(touched)
+
+    def selected(self, chosen: NDArray[np.bool_]) -> SimilarityGraph:
+        """The graph of the chosen nodes."""
+        place = np.cumsum(chosen) - 1
+        kept = chosen[self.one] & chosen[self.other]
         edges = place[self.one[kept]], place[self.other[kept]], self.surplus[kept]
-        return nodes, SimilarityGraph(*edges, self.raters[nodes])
+        return SimilarityGraph(*edges, self.raters[chosen])
 
     def split(self) -> Iterator[tuple[NDArray[np.int64], SimilarityGraph]]:
         """Components of more than one node: their nodes in rising order, and their graphs."""

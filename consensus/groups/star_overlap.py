@@ -23,8 +23,14 @@ POLYGON = 3  # shapely.get_type_id
 MOST_VERTICES = 200
 """Longer outlines are clipped: they gain little, and would swell the table."""
 
-BATCH_CELLS = 400_000
+BATCH_CELLS = 100_000
 """Vertices of pairs that are worked on at a time: what fits in a processor's cache."""
+
+EDGE_ON = 1e-7
+"""An edge whose triangle with the origin is smaller than this share of the largest is edge-on."""
+
+INDEX_BITS = 9
+"""Low bits of an angle that make room for a vertex's place among the two outlines' vertices."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,31 @@ class Outlines:
         """Take the outlines of polygons and multipolygons."""
         simple = shapely.get_type_id(polygons) == POLYGON
         simple &= shapely.get_num_interior_rings(polygons) == 0
-        simple &= shapely.get_num_coordinates(polygons) <= MOST_VERTICES + 1
-        rings = shapely.get_exterior_ring(shapely.orient_polygons(polygons[simple]))
-        coords, ring = shapely.get_coordinates(rings, return_index=True)
-        closing = np.append(ring[1:] != ring[:-1], True)[: len(ring)]
-        count = np.zeros(len(polygons), dtype=np.int64)
-        count[simple] = np.bincount(ring[~closing], minlength=len(rings))
-        x, y = coords[~closing].T.copy()
-        return cls(polygons, x, y, np.concatenate([[0], np.cumsum(count)]))
+        length = shapely.get_num_coordinates(polygons)
+        simple &= length <= MOST_VERTICES + 1
+        count = np.where(simple, length - 1, 0)  # without the vertex that closes the ring
+        start = np.concatenate([[0], np.cumsum(count)])
+        x, y = shapely.get_coordinates(polygons[simple]).T
+        first = np.cumsum(length[simple]) - length[simple]
+        closing = np.zeros(len(x), dtype=bool)
+        closing[first + count[simple]] = True
+        clockwise = np.zeros(len(polygons), dtype=bool)
+        if len(x):
+            # Twice the area from each ring's first vertex, so that far-off places cost no digits.
+            from_x, from_y = (
+                x - np.repeat(x[first], length[simple]),
+                y - np.repeat(y[first], length[simple]),
+            )
+            cross = from_x[:-1] * from_y[1:] - from_y[:-1] * from_x[1:]
+            twice_px2 = np.add.reduceat(np.append(cross, 0.0), first)
+            clockwise[simple] = twice_px2 < 0
+        x, y = x[~closing], y[~closing]
+        if clockwise.any():
+            turned = np.repeat(clockwise, count)
+            mirrored = np.repeat(start[:-1] + start[1:] - 1, count) - np.arange(len(x))
+            at = np.where(turned, mirrored, np.arange(len(x)))
+            x, y = x[at], y[at]
+        return cls(polygons, x, y, start)
 
 
 def common_area_px2(
@@ -69,10 +92,7 @@ def common_area_px2(
         size = int(most[star[first]])
         batch = star[first : first + max(1, BATCH_CELLS // (2 * size))]
         size = int(most[batch[-1]])
-        a, b = _padded(outlines, one[batch], size), _padded(outlines, other[batch], size)
-        # The middle of both, which is a point inside both where they have most in common.
-        x, y = ((p.mean(axis=1) + q.mean(axis=1))[:, None] / 2 for p, q in zip(a, b, strict=True))
-        area_px2[batch] = _of_stars(_Star.of(a[0] - x, a[1] - y), _Star.of(b[0] - x, b[1] - y))
+        area_px2[batch] = _of_stars(*_padded(outlines, one[batch], other[batch], size))
         first += len(batch)
     clip = np.flatnonzero(np.isnan(area_px2))
     polygons = outlines.polygons
@@ -81,97 +101,100 @@ def common_area_px2(
 
 
 def _padded(
-    outlines: Outlines, index: NDArray[np.int64], size: int
+    outlines: Outlines, one: NDArray[np.int64], other: NDArray[np.int64], size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Vertices of some outlines, (n, size) each; shorter ones repeat their last vertex."""
-    start, end = outlines.start[index], outlines.start[index + 1]
-    at = np.minimum(start[:, None] + np.arange(size), end[:, None] - 1)
-    return outlines.x[at], outlines.y[at]
+    """Closed outlines of pairs around a point in the middle of both, (P, 2, size + 1) each.
 
-
-@dataclass(frozen=True)
-class _Star:
-    """Outlines around the origin, each begun so that its angles rise.
-
-    Shapes: P outlines, V vertices. ``x``, ``y`` and ``angle``, a measure that rises with the
-    angle, are (P, V); so are ``step_x``, ``step_y`` and ``cross`` of the edge from each vertex to
-    the next, ``cross`` being twice its triangle with the origin. ``seen`` (P,): the origin sees
-    all of the outline, none of it edge-on.
+    Shorter outlines repeat their last vertex. The middle is a point inside both where they have
+    most in common.
     """
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    angle: NDArray[np.float64]
-    step_x: NDArray[np.float64]
-    step_y: NDArray[np.float64]
-    cross: NDArray[np.float64]
-    seen: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, x: NDArray[np.float64], y: NDArray[np.float64]) -> _Star:
-        n_outlines, n = x.shape
-        with np.errstate(invalid="ignore"):
-            slope = y / (np.abs(x) + np.abs(y))
-        angle = np.where(x < 0, 2 - slope, slope)  # -1 to 3, from straight down
-        turn = angle.argmin(axis=1)[:, None] + np.arange(n + 1)
-        turn -= n * (turn >= n)
-        turn += n * np.arange(n_outlines)[:, None]
-        x, y, angle = x.ravel()[turn], y.ravel()[turn], angle.ravel()[turn[:, :-1]]
-        step_x, step_y = np.diff(x, axis=1), np.diff(y, axis=1)
-        x, y = x[:, :-1], y[:, :-1]
-        cross = x * step_y - y * step_x
-        padding = (step_x == 0) & (step_y == 0)
-        seen = ((cross > 1e-9 * cross.max(axis=1, keepdims=True)) | padding).all(axis=1)
-        return cls(x, y, angle, step_x, step_y, cross, seen)
-
-    def reach(
-        self,
-        edge: NDArray[np.int64],
-        x: NDArray[np.float64],
-        y: NDArray[np.float64],
-        x_next: NDArray[np.float64],
-        y_next: NDArray[np.float64],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """How far off the edge over each wedge is, in lengths of the wedge's two sides."""
-        n_outlines, n = self.x.shape
-        at = np.where(edge < 0, n - 1, edge) + n * np.arange(n_outlines)[:, None]
-        step_x, step_y = self.step_x.ravel()[at], self.step_y.ravel()[at]
-        cross = self.cross.ravel()[at]
-        return cross / (x * step_y - y * step_x), cross / (x_next * step_y - y_next * step_x)
+    pair = np.stack([one, other], axis=1)[:, :, None]
+    start, end = outlines.start[pair], outlines.start[pair + 1]
+    at = start + np.arange(size + 1)
+    np.minimum(at, end - 1, out=at)
+    at[:, :, -1:] = start
+    x, y = outlines.x.take(at), outlines.y.take(at)
+    for values in (x, y):
+        values -= values[:, :, :-1].mean(axis=(1, 2), keepdims=True)
+    return x, y
 
 
-def _of_stars(a: _Star, b: _Star) -> NDArray[np.float64]:
-    """Common area of outlines around the origin; NaN where one of them is no star."""
-    n_pairs, n = a.x.shape
-    order = np.argsort(np.concatenate([a.angle, b.angle], axis=1), axis=1)  # [P, 2V]
-    of_a = order < n
-    # The edge of each outline that spans the wedge behind each vertex; -1 is the last.
-    edge_a = np.cumsum(of_a, axis=1) - 1
-    edge_b = np.arange(2 * n) - edge_a - 1
-    at = order + 2 * n * np.arange(n_pairs)[:, None]
-    at = np.concatenate([at, at[:, :1]], axis=1)
-    x = np.concatenate([a.x, b.x], axis=1).ravel()[at]  # [P, 2V + 1]: the sides of the wedges
-    y = np.concatenate([a.y, b.y], axis=1).ravel()[at]
-    sides = x[:, :-1], y[:, :-1], x[:, 1:], y[:, 1:]
+def _of_stars(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Common area of pairs of closed outlines around the origin; NaN where one is no star.
+
+    Shapes: P pairs, V vertices of an outline. Seen from the origin the nearer outline bounds what
+    is common. Along the ray through a vertex that is the vertex itself, or the edge of the other
+    outline that spans the ray; between neighbouring rays it is straight, but where the outlines
+    cross.
+    """
+    n_pairs, _, n = x.shape
+    n -= 1
+    step_x, step_y = np.diff(x, axis=2), np.diff(y, axis=2)  # [P, 2, V]
+    x, y = x[:, :, :-1], y[:, :, :-1]
+    cross = x * step_y - y * step_x  # twice the triangle of an edge with the origin
+    padding = (step_x == 0) & (step_y == 0)
+    # The origin sees all of both outlines, none of it edge-on.
+    seen = ((cross > EDGE_ON * cross.max(axis=2, keepdims=True)) | padding).all(axis=(1, 2))
+    order, edge = _around(x, y)
+    x, y = x.reshape(-1).take(order), y.reshape(-1).take(order)  # [P, 2 V + 1], by rising angle
+    step_x, step_y = step_x.reshape(-1).take(edge), step_y.reshape(-1).take(edge)
     with np.errstate(divide="ignore", invalid="ignore"):
-        a_from, a_to = a.reach(edge_a, *sides)
-        b_from, b_to = b.reach(edge_b, *sides)
-        twice = np.minimum(a_from, b_from) * np.minimum(a_to, b_to)
-        cross = (a_from - b_from) * (a_to - b_to) < 0
-        twice[cross] = _crossing(a_from[cross], a_to[cross], b_from[cross], b_to[cross])
-        wedge = sides[0] * sides[3] - sides[1] * sides[2]
-        area_px2 = np.where(wedge > 0, wedge * twice, 0.0).sum(axis=1) / 2
-    return np.where(a.seen & b.seen, area_px2, np.nan)
+        # How far off the other outline is, in lengths from the origin to the vertex.
+        reach = cross.reshape(-1).take(edge) / (x * step_y - y * step_x)
+        nearer = np.minimum(reach, 1)
+        x *= nearer
+        y *= nearer
+        wedge = x[:, :-1] * y[:, 1:] - x[:, 1:] * y[:, :-1]
+        twice_px2 = wedge.sum(axis=1)
+        # Where the outlines cross between two rays, what the chord of the wedge cuts off is added.
+        inner = (reach - 1) * np.where(order % (2 * n) < n, 1, -1)
+        swaps = (inner[:, :-1] * inner[:, 1:] < 0).ravel().nonzero()[0]
+        pair = swaps // (2 * n)
+        here, there = reach.ravel()[swaps + pair], reach.ravel()[swaps + pair + 1]
+        here, there = np.minimum(here, 1 / here), np.minimum(there, 1 / there)
+        beyond = wedge.ravel()[swaps] * (1 - here) * (1 - there) / (1 - here * there)
+        twice_px2 += np.bincount(pair, weights=beyond, minlength=n_pairs)
+    return np.where(seen, twice_px2 / 2, np.nan)
 
 
-def _crossing(
-    a_from: NDArray[np.float64],
-    a_to: NDArray[np.float64],
-    b_from: NDArray[np.float64],
-    b_to: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Area before two edges that cross in a wedge, in units of the wedge."""
-    # With the wedge's sides as axes the edges are the lines u / from + v / to = 1.
-    scale = 1 / (a_from * b_to) - 1 / (b_from * a_to)
-    u, v = (1 / b_to - 1 / a_to) / scale, (1 / a_from - 1 / b_from) / scale
-    return np.minimum(a_from, b_from) * v + np.minimum(a_to, b_to) * u
+def _around(
+    x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Vertices of pairs of outlines in the order of their angles, the first one again at the end.
+
+    Returns
+    -------
+    order : shape (P, 2 V + 1)
+        Places of the vertices among those of all pairs.
+    edge : shape (P, 2 V + 1)
+        Place of the vertex that begins the other outline's edge over each.
+    """
+    n_pairs, _, n = x.shape
+    with np.errstate(invalid="ignore"):
+        slope = y / (np.abs(x) + np.abs(y))
+    angle = 3 - np.copysign(1 - slope, x)  # a measure from 1 to 5, from straight down
+    # Positive floats sort as their bits do; sorting numbers is faster than sorting places by them.
+    # Angles alike to 13 digits go by place, so that an outline's repeated vertices stay together.
+    order = np.empty((n_pairs, 2 * n + 1), dtype=np.int64)
+    key = order[:, :-1]
+    low = (1 << INDEX_BITS) - 1
+    np.bitwise_and(angle.reshape(n_pairs, 2 * n).view(np.int64), ~low, out=key)
+    key |= np.arange(2 * n)
+    key.sort(axis=1)
+    order &= low
+    order[:, -1] = order[:, 0]
+    of_other = order >= n
+    n_before = np.cumsum(of_other, axis=1)  # vertices of the other outline up to this one
+    # The order begins with these vertices of the two outlines.
+    at = np.arange(n_pairs)
+    begin = order[at, of_other.argmin(axis=1)], order[at, of_other.argmax(axis=1)] - n
+    edge = np.where(
+        of_other,
+        begin[0][:, None] + np.arange(2 * n + 1) - n_before,
+        begin[1][:, None] + n_before - 1,
+    )
+    edge += n * ((edge < 0).view(np.int8) - (edge >= n).view(np.int8) + ~of_other)
+    row = 2 * n * at[:, None]
+    edge += row
+    order += row
+    return order, edge
