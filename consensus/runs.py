@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,15 @@ from annotation.store import SOFTWARE_VERSION, now
 from annotation.tables import ProtocolVersion, Pull
 from annotation.units import length_px, um2_per_px2
 from consensus.decisions import InheritedDecisions
-from consensus.fused import Fused
+from consensus.disputes import Entry, write_disputes
+from consensus.fused import OPEN, Fused
 from consensus.fusion import fuse
+from consensus.queue_order import label_entropy, queue_posterior
 from consensus.ratings import NOT_RATED
 from consensus.regions import disputed_components
 from consensus.statistics.weights import disagreement_weights
 from consensus.study_ratings import StudyRatings, rate
-from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
+from consensus.tables import ConsensusItem, ConsensusRun, Decision
 
 __all__ = [
     "AGREED",
@@ -48,16 +50,6 @@ AGREED = "agreed"
 DISPUTED = "disputed"
 TOO_FEW = "too few raters"
 BELOW_AREA = "below the dispute's area"
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """An entry of the queue before it has a key."""
-
-    item: int
-    weight: float
-    severity: float
-    geometry: shapely.Geometry | None
 
 
 def find_run(session: Session, number: int | None = None) -> ConsensusRun:
@@ -85,7 +77,12 @@ def last_pull_before(session: Session, run: ConsensusRun) -> int:
 
 
 def consensus_run(
-    session: Session, row: ProtocolVersion, method: str, *, min_raters: int | None = None
+    session: Session,
+    row: ProtocolVersion,
+    method: str,
+    *,
+    min_raters: int | None = None,
+    review_below: float | None = None,
 ) -> ConsensusRun:
     """Fuse what counts under a protocol version, and put what stays open into the queue.
 
@@ -93,6 +90,10 @@ def consensus_run(
     ----------
     min_raters
         Raters that an item needs; None takes the protocol's number.
+    review_below
+        An item is disputed as well where its class is less probable than this, by the posterior
+        that orders the queue. Methods that estimate raters leave little but ties open by
+        themselves. None asks for nothing.
 
     Raises
     ------
@@ -101,12 +102,17 @@ def consensus_run(
     """
     if method not in METHODS:
         raise InputError(f"no method {method!r}; choose one of {', '.join(METHODS)}")
+    if review_below is not None and not 0 <= review_below <= 1:
+        raise InputError(f"--review-below {review_below:g} is no probability; give 0 to 1")
     rated = rate(session, row)
     rule = rated.protocol.consensus
     needed = rule.min_raters if min_raters is None else min_raters
     if needed < 1:
         raise InputError(f"--min-raters counts from 1, not {needed}")
     fused = fuse(rated.ratings, method, quorum=rule.quorum, min_raters=needed)
+    posterior = queue_posterior(rated.ratings)
+    if review_below is not None:
+        fused = _without_the_doubtful(fused, posterior, review_below)
     states = _states(rated, fused, needed)
     entries = list(_entries(rated, states))
     states = _without_entries(states, entries)
@@ -128,8 +134,7 @@ def consensus_run(
     session.add(run)
     session.flush()
     keys = _write_items(session, run, rated, fused, states)
-    for entry, answer in zip(entries, answers, strict=True):
-        _write_dispute(session, run, rated, entry, keys[entry.item], answer)
+    write_disputes(session, run, rated, label_entropy(posterior), entries, keys, answers)
     record(
         session,
         actor=None,
@@ -148,6 +153,18 @@ def consensus_run(
     return run
 
 
+def _without_the_doubtful(
+    fused: Fused, posterior: NDArray[np.float64], review_below: float
+) -> Fused:
+    """The same consensus, open where its class is less probable than asked for."""
+    probable = posterior[np.arange(len(posterior)), fused.labels]
+    return replace(
+        fused,
+        labels=np.where(probable < review_below, OPEN, fused.labels),
+        parameters={**fused.parameters, "review_below": review_below},
+    )
+
+
 def _states(rated: StudyRatings, fused: Fused, needed: int) -> list[str]:
     n_raters = (rated.ratings.codes != NOT_RATED).sum(axis=1)
     return [
@@ -156,7 +173,7 @@ def _states(rated: StudyRatings, fused: Fused, needed: int) -> list[str]:
     ]
 
 
-def _entries(rated: StudyRatings, states: Sequence[str]) -> Iterable[_Entry]:
+def _entries(rated: StudyRatings, states: Sequence[str]) -> Iterable[Entry]:
     """The queue: of regions, each connected part of the protocol's least size is one entry."""
     severity = _severity(rated)
     rule = rated.protocol.dispute
@@ -165,7 +182,7 @@ def _entries(rated: StudyRatings, states: Sequence[str]) -> Iterable[_Entry]:
             continue
         if rated.protocol.task != "regions":
             weight = float(rated.ratings.weight[index])
-            yield _Entry(index, weight, float(severity[index]), item.geometry)
+            yield Entry(index, weight, float(severity[index]), item.geometry)
             continue
         mpp = item.slide.mpp
         parts = disputed_components(
@@ -174,10 +191,10 @@ def _entries(rated: StudyRatings, states: Sequence[str]) -> Iterable[_Entry]:
             tolerance_px=length_px(rule.tolerance_um, mpp),
         )
         for part in parts.kept:
-            yield _Entry(index, float(part.area) * um2_per_px2(mpp), float(severity[index]), part)
+            yield Entry(index, float(part.area) * um2_per_px2(mpp), float(severity[index]), part)
 
 
-def _without_entries(states: Sequence[str], entries: Sequence[_Entry]) -> list[str]:
+def _without_entries(states: Sequence[str], entries: Sequence[Entry]) -> list[str]:
     queued = {entry.item for entry in entries}
     return [
         BELOW_AREA if state == DISPUTED and index not in queued else state
@@ -214,7 +231,7 @@ def _summary(
     rated: StudyRatings,
     fused: Fused,
     states: Sequence[str],
-    entries: Sequence[_Entry],
+    entries: Sequence[Entry],
     inherited: Sequence[Decision | None],
 ) -> dict[str, Any]:
     """What ``consensus show`` prints of a run, fixed when it was made."""
@@ -306,37 +323,3 @@ def _write_items(
             insert(ConsensusItem).returning(ConsensusItem.id, sort_by_parameter_order=True), rows
         )
     )
-
-
-def _write_dispute(
-    session: Session,
-    run: ConsensusRun,
-    rated: StudyRatings,
-    entry: _Entry,
-    item_id: int,
-    answer: Any,
-) -> None:
-    dispute = Dispute(
-        run_id=run.id,
-        item_id=item_id,
-        slide_id=rated.items[entry.item].slide.id,
-        weight=entry.weight,
-        severity=entry.severity,
-        geometry=None if entry.geometry is None else shapely.to_wkb(entry.geometry),
-        reopened_because=answer.reopened_because,
-    )
-    session.add(dispute)
-    session.flush()
-    if answer.decision is not None:
-        session.add(
-            Decision(
-                dispute_id=dispute.id,
-                at=now(),
-                by_id=answer.decision.by_id,
-                answer=answer.decision.answer,
-                path_class=answer.decision.path_class,
-                reason=answer.decision.reason,
-                inherited_from_id=answer.decision.id,
-            )
-        )
-        session.flush()

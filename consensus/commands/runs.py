@@ -27,12 +27,24 @@ def consensus() -> None:
 @click.option("--protocol", metavar="NAME", help="The protocol, or NAME@VERSION.")
 @click.option("--method", type=METHOD, default="majority", show_default=True)
 @click.option("--min-raters", type=int, help="Raters an item needs; default: the protocol's.")
+@click.option(
+    "--review-below",
+    type=float,
+    metavar="P",
+    help="Dispute also what is less probable than this.",
+)
 @command
 def consensus_run(
-    invocation: Invocation, protocol: str | None, method: str, min_raters: int | None
+    invocation: Invocation,
+    protocol: str | None,
+    method: str,
+    min_raters: int | None,
+    review_below: float | None,
 ) -> Outcome:
     """Fuse all reads that count, and queue what the rule leaves open.
 
+    With --review-below, a class that is less probable than P is left open too, by the posterior
+    that orders the queue: Dawid-Skene's, with raters taken to be right more often than not.
     A run is never changed; run again after new pulls or decisions. Decisions are inherited where
     region and labels are the same.
     """
@@ -40,7 +52,13 @@ def consensus_run(
     from consensus.runs import consensus_run as make_run
 
     with invocation.store.writing() as session:
-        run = make_run(session, find_protocol(session, protocol), method, min_raters=min_raters)
+        run = make_run(
+            session,
+            find_protocol(session, protocol),
+            method,
+            min_raters=min_raters,
+            review_below=review_below,
+        )
         document = _document(session, run)
     return Outcome(document, lambda console: _show_run(console, document))
 
