@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from annotation.errors import InputError
 from consensus.faces.noding import GRID_PX
-from consensus.shared_borders import shared_borders
+from consensus.shared_borders import is_edge_matched, shared_borders
 
 __all__ = ["UNLABELLED", "ClassRegions", "class_regions"]
 
@@ -100,7 +100,7 @@ def _as_coverage(
     pieces: NDArray[np.object_], label: NDArray[np.int64]
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
     """The same pieces, cut so that neighbours share their borders vertex by vertex."""
-    if shapely.coverage_is_valid(pieces):
+    if is_edge_matched(pieces):
         return pieces, label
     lines = shapely.union_all(shapely.boundary(pieces), grid_size=GRID_PX)
     faces = shapely.get_parts(shapely.polygonize([lines]))

@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-__all__ = ["SharedBorders", "shared_borders"]
+__all__ = ["SharedBorders", "is_edge_matched", "shared_borders"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +46,6 @@ def shared_borders(polygons: NDArray[np.object_]) -> SharedBorders:
         bit however the polygons are numbered.
     """
     ends, owner = _edges(polygons)
-    order = np.lexsort(ends.T[::-1])
-    ends, owner = ends[order], owner[order]
     same = (ends[1:] == ends[:-1]).all(axis=1) & (owner[1:] != owner[:-1])
     one, other = owner[:-1][same], owner[1:][same]
     edge = ends[:-1][same]
@@ -61,8 +59,25 @@ def shared_borders(polygons: NDArray[np.object_]) -> SharedBorders:
     )
 
 
+def is_edge_matched(polygons: NDArray[np.object_]) -> bool:
+    """Whether polygons with disjoint interiors share their borders vertex by vertex.
+
+    An edge on a common border that is not also the neighbour's lies along other edges that are
+    nobody else's either, or crosses them by a rounding. Only the edges that belong to one polygon
+    are looked at, which in a coverage are those of its outline:
+    ``shapely.coverage_is_valid`` takes the square of a polygon's holes.
+    """
+    ends, _ = _edges(polygons)
+    repeats = (ends[1:] == ends[:-1]).all(axis=1)
+    lone = ~(np.append(repeats, False) | np.append(False, repeats)) if len(ends) else repeats
+    lines = shapely.linestrings(ends[lone].reshape(-1, 2, 2))
+    one, other = shapely.STRtree(lines).query(lines, "intersects")
+    twice = one < other
+    return not shapely.relate_pattern(lines[one[twice]], lines[other[twice]], "T********").any()
+
+
 def _edges(polygons: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Ends of all edges (E, 4), the lesser point first, and the polygon of each (E,)."""
+    """Ends of all edges (E, 4), the lesser point first, in order; and each one's polygon (E,)."""
     rings, owner = shapely.get_rings(polygons, return_index=True)
     points, ring = shapely.get_coordinates(rings, return_index=True)
     points = points + 0.0  # -0.0 is 0.0
@@ -70,4 +85,5 @@ def _edges(polygons: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[
     start, end = points[:-1][within], points[1:][within]
     falls = (start[:, 0] > end[:, 0]) | ((start[:, 0] == end[:, 0]) & (start[:, 1] > end[:, 1]))
     ends = np.where(falls[:, None], np.hstack([end, start]), np.hstack([start, end]))
-    return ends, owner[ring[1:][within]].astype(np.int64)
+    order = np.lexsort(ends.T[::-1])
+    return ends[order], owner[ring[1:][within]].astype(np.int64)[order]

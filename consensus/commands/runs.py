@@ -44,7 +44,7 @@ def consensus_run(
     """Fuse all reads that count, and queue what the rule leaves open.
 
     With --review-below, a class that is less probable than P is left open too, by the posterior
-    that orders the queue: Dawid-Skene's, with raters taken to be right more often than not.
+    that orders the queue: a cautious Dawid-Skene's.
     A run is never changed; run again after new pulls or decisions. Decisions are inherited where
     region and labels are the same.
     """

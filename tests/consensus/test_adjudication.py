@@ -12,11 +12,15 @@ import shapely
 from sqlalchemy import select
 
 from annotation.store import Store
-from annotation.tables import Event
+from annotation.tables import Event, ProtocolVersion, Slide
+from consensus.adjudication import decide_together
+from consensus.decisions import InheritedDecisions
 from consensus.queue_order import label_entropy
-from consensus.tables import Decision
+from consensus.regions import same_region
+from consensus.tables import ConsensusRun, Decision, Dispute
 from tests.conftest import CommandResult, feature, square
 from tests.consensus.built_run import SPLIT, Item, build_run
+from tests.consensus.coverages import squares
 
 Study = Callable[..., CommandResult]
 
@@ -198,8 +202,8 @@ def test_a_doubtful_class_is_disputed_where_the_run_asks_for_it(
     arguments = ("consensus", "run", "--protocol", "prostate", "--method", method, "--json")
     free = study(*arguments).json
     assert free["disputes"] == 0
-    asked = study(*arguments, "--review-below", "0.85").json
-    assert asked["parameters"]["review_below"] == 0.85
+    asked = study(*arguments, "--review-below", "0.95").json
+    assert asked["parameters"]["review_below"] == 0.95
     assert {tuple(sorted(d["labels"].values())) for d in listed(study)["disputes"]} == {
         ("Benign", "Benign", "Low grade"),
         ("High grade", "High grade", "Low grade"),
@@ -210,3 +214,29 @@ def test_a_doubtful_class_is_disputed_where_the_run_asks_for_it(
     refused = study(*arguments, "--review-below", "1.5")
     assert (refused.status, refused.out) == (1, "")
     assert "no probability" in refused.err
+
+
+def test_earlier_decisions_are_found_by_place(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 400 decided disputes is held against its neighbours, not against all 400."""
+    places = squares(20, 20, 50.0)
+    item = Item("A", shapely.union_all(places), SPLIT, None, "disputed", places=list(places))
+    run = build_run(store, [item], slides={"A": {"width_px": 1000, "height_px": 1000}})
+    compared = 0
+
+    def counted(one: shapely.Geometry, other: shapely.Geometry) -> bool:
+        nonlocal compared
+        compared += 1
+        return same_region(one, other)
+
+    monkeypatch.setattr("consensus.decisions.same_region", counted)
+    with store.writing() as session:
+        numbers = session.scalars(select(Dispute.id).order_by(Dispute.id)).all()
+        decide_together(session, numbers, by="L", reason="r", answer="exclude")
+        row = session.get_one(ProtocolVersion, session.get_one(ConsensusRun, run).protocol_id)
+        earlier = InheritedDecisions(session, row)
+        slide = session.scalars(select(Slide.id)).one()
+        found = [earlier.answer(slide, SPLIT, place) for place in places]
+    assert [f.decision.dispute_id for f in found if f.decision] == list(numbers)
+    assert compared <= 9 * len(places)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from consensus.fusion import dawid_skene, majority
 from consensus.queue_order import drawn_place, expected_gain, label_entropy, queue_posterior
 from consensus.ratings import Ratings
+from tests.benchmarks.reviewing import ORDERS, REGIMES, SHARES, Regime, accuracies, simulate
 
 
 def ratings(answers: dict[str, str], classes: str = "ABC") -> Ratings:
@@ -94,3 +97,31 @@ def test_a_study_of_few_items_does_not_fall_into_one_class(seed: int, n_items: i
     posterior = queue_posterior(rated)
     agreed = (rated.codes == rated.codes[:, :1]).all(axis=1)
     assert posterior[agreed].argmax(axis=1).tolist() == rated.codes[agreed, 0].tolist()
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("areas", [False, True])
+@pytest.mark.parametrize(("n_items", "n_studies"), [(60, 60), (1000, 12)])
+def test_posterior_entropy_finds_more_errors_than_disagreement(
+    regime: Regime, areas: bool, n_items: int, n_studies: int
+) -> None:
+    """Few items or many, errors correlated or not, by count or by area, at 10 and 20 % reviewed."""
+    found = [accuracies(simulate(regime, s, n_items, areas=areas)) for s in range(n_studies)]
+    entropy, disagreement, _, chance = (
+        np.mean([study[name] for study in found], axis=0) for name in list(ORDERS)[:4]
+    )
+    assert SHARES[2:] == (0.1, 0.2)
+    assert (entropy[2:] > disagreement[2:]).all()
+    assert (disagreement[1:] > chance[1:]).all()
+
+
+def test_a_large_region_does_not_vouch_for_itself() -> None:
+    """The entropy of an item depends on the raters' other answers, not on its own area."""
+    study = simulate("biased", 3, 200, areas=True)
+    weight = study.ratings.weight.copy()
+    split = int(study.severity.argmax())
+    weight[split] *= 1000
+    swollen = replace(study.ratings, weight=weight)
+    assert (queue_posterior(swollen) == queue_posterior(study.ratings)).all()
+    own = [label_entropy(dawid_skene(r).posterior)[split] for r in (study.ratings, swollen)]
+    assert own[1] < own[0]

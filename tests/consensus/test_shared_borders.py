@@ -8,7 +8,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.shared_borders import shared_borders
+from consensus.shared_borders import is_edge_matched, shared_borders
 from tests.consensus.coverages import cells, squares
 
 
@@ -64,3 +64,33 @@ def test_what_has_no_outline_has_no_border() -> None:
     """Nothing, points and lines: no pairs."""
     for shapes in ([], [shapely.Point(0, 0), shapely.LineString([(0, 0), (1, 1)])]):
         assert len(shared_borders(np.array(shapes, dtype=object)).first) == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 6)), max_size=6),
+    st.integers(1, 9),
+)
+def test_matched_edges_are_a_valid_coverage(boxes: list[tuple[int, int, int]], scale: int) -> None:
+    """Pieces cut out of one another are told from a coverage as shapely tells them."""
+    rest, pieces = shapely.box(0, 0, 16, 16), []
+    for x, y, side in boxes:
+        piece = shapely.intersection(rest, shapely.box(x, y, x + side, y + side))
+        rest = shapely.difference(rest, piece)
+        pieces += [p for p in shapely.get_parts(piece) if p.area > 0]
+    parts = np.array([*pieces, *shapely.get_parts(rest)], dtype=object)
+    parts = shapely.transform(parts, lambda points: points / scale)
+    assert is_edge_matched(parts) == shapely.coverage_is_valid(parts)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(4, 40))
+def test_cells_are_edge_matched_until_a_vertex_goes(seed: int, count: int) -> None:
+    """A coverage is one; simplifying one of its polygons alone is noticed."""
+    polygons = cells(seed, count)
+    assert is_edge_matched(polygons)
+    assert is_edge_matched(polygons[:0])
+    first = shapely.segmentize(polygons[:1], 3.0)
+    beside = shared_borders(polygons).first
+    if 0 in beside.tolist():
+        assert not is_edge_matched(np.concatenate([first, polygons[1:]]))
