@@ -1,15 +1,9 @@
-"""The adjudicator's queue: what is disputed, shown under masked names, and how it was decided."""
+"""Deciding what is disputed: who may, what is recorded, and how a decision is taken back."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from string import ascii_uppercase
-from typing import Any
 
-import msgspec
-import shapely
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -18,119 +12,12 @@ from annotation.errors import ConflictError, InputError, RefusedError, UnknownNa
 from annotation.lookup import find_annotator, unknown
 from annotation.store import now
 from annotation.study import protocol_of
-from annotation.tables import Annotator, ProtocolVersion, Slide
+from annotation.tables import Annotator, ProtocolVersion
 from consensus.decisions import CLASS, REOPEN, answers_in_force
 from consensus.runs import find_run
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
 
-__all__ = ["QueueEntry", "decide", "find_dispute", "masked_raters", "queue", "reopen"]
-
-
-@dataclass(frozen=True)
-class QueueEntry:
-    """One dispute as an adjudicator sees it."""
-
-    dispute: int
-    run: int
-    slide: str
-    weight: float
-    weight_unit: str
-    severity: float
-    labels: dict[str, str]
-    state: str
-    answer: str | None
-    path_class: str | None
-    decided_by: str | None
-    reason: str | None
-    reopened_because: str | None
-    geometry: shapely.Geometry | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The dispute's entry in a document."""
-        bounds = None if self.geometry is None else [round(v, 2) for v in self.geometry.bounds]
-        return {
-            "dispute": self.dispute,
-            "run": self.run,
-            "slide": self.slide,
-            "area_um2": self.weight if self.weight_unit == "um2" else None,
-            "severity": self.severity,
-            "labels": self.labels,
-            "state": self.state,
-            "answer": self.answer,
-            "class": self.path_class,
-            "by": self.decided_by,
-            "reason": self.reason,
-            "reopened_because": self.reopened_because,
-            "bounds_px": bounds,
-        }
-
-    def with_geometry(self) -> dict[str, Any]:
-        """As :meth:`to_dict`, and where it lies, as GeoJSON."""
-        place = (
-            None
-            if self.geometry is None
-            else msgspec.Raw(shapely.to_geojson(self.geometry).encode())
-        )
-        return {**self.to_dict(), "geometry": place}
-
-
-def masked_raters(dispute: int, raters: Sequence[str]) -> dict[str, str]:
-    """A masked name for each rater of a dispute.
-
-    The order differs from dispute to dispute, so that a letter tells nothing about a person.
-    """
-    order = sorted(raters, key=lambda r: hashlib.sha256(f"{dispute}\0{r}".encode()).digest())
-    return {rater: f"rater {_letters(index)}" for index, rater in enumerate(order)}
-
-
-def _letters(index: int) -> str:
-    head, last = divmod(index, len(ascii_uppercase))
-    return (_letters(head - 1) if head else "") + ascii_uppercase[last]
-
-
-def queue(session: Session, run: ConsensusRun) -> list[QueueEntry]:
-    """The disputes of a run, the most severe and largest first."""
-    rows = session.execute(
-        select(Dispute, ConsensusItem.pattern, Slide.name)
-        .join(ConsensusItem, Dispute.item_id == ConsensusItem.id)
-        .join(Slide, Dispute.slide_id == Slide.id)
-        .where(Dispute.run_id == run.id)
-    ).all()
-    answers = answers_in_force(session, run)
-    handles = dict(session.execute(select(Annotator.id, Annotator.handle)).all())
-    entries = [
-        _entry(run, dispute, pattern, slide, answers.get(dispute.id), handles)
-        for dispute, pattern, slide in rows
-    ]
-    return sorted(entries, key=lambda e: (-e.severity * e.weight, e.dispute))
-
-
-def _entry(
-    run: ConsensusRun,
-    dispute: Dispute,
-    pattern: dict[str, str],
-    slide: str,
-    answer: Decision | None,
-    handles: dict[int, str],
-) -> QueueEntry:
-    masks = masked_raters(dispute.id, list(pattern))
-    labels = {masks[rater]: name for rater, name in pattern.items()}
-    return QueueEntry(
-        dispute=dispute.id,
-        run=run.id,
-        slide=slide,
-        weight=dispute.weight,
-        weight_unit=run.summary["weight_unit"],
-        severity=dispute.severity,
-        labels=dict(sorted(labels.items())),
-        state="open" if answer is None else "decided",
-        answer=answer.answer if answer else None,
-        path_class=answer.path_class if answer else None,
-        decided_by=handles.get(answer.by_id) if answer and answer.by_id else None,
-        reason=answer.reason if answer else None,
-        reopened_because=dispute.reopened_because,
-        geometry=None if dispute.geometry is None else shapely.from_wkb(dispute.geometry),
-    )
+__all__ = ["decide", "decide_together", "find_dispute", "open_disputes_of_region", "reopen"]
 
 
 def find_dispute(session: Session, number: int) -> Dispute:
@@ -143,6 +30,43 @@ def find_dispute(session: Session, number: int) -> Dispute:
     return found
 
 
+def open_disputes_of_region(session: Session, number: int) -> list[int]:
+    """The disputes of a region that still wait for an answer, in rising order.
+
+    Parameters
+    ----------
+    number
+        Of the region: the lowest one among its disputes.
+
+    Raises
+    ------
+    ConflictError
+        All of them are decided.
+    """
+    dispute = find_dispute(session, number)
+    members = [number]
+    if dispute.region is not None:
+        side_by_side = select(Dispute.id).where(
+            Dispute.run_id == dispute.run_id, Dispute.region == dispute.region
+        )
+        members = sorted(session.scalars(side_by_side))
+    if members[0] != number:
+        raise UnknownNameError(
+            f"no region {number}; dispute {number} lies in region {members[0]}",
+            kind="region",
+            name=number,
+        )
+    answers = answers_in_force(session, find_run(session, dispute.run_id))
+    still_open = [member for member in members if member not in answers]
+    if not still_open:
+        raise ConflictError(
+            f"region {number} has no open dispute; open one again with "
+            f"`pathquorum adjudicate reopen {number}`",
+            region=number,
+        )
+    return still_open
+
+
 def decide(
     session: Session,
     number: int,
@@ -152,7 +76,26 @@ def decide(
     answer: str,
     path_class: str | None = None,
 ) -> Decision:
-    """Answer a dispute.
+    """Answer one dispute, see :func:`decide_together`."""
+    (decision,) = decide_together(
+        session, [number], by=by, reason=reason, answer=answer, path_class=path_class
+    )
+    return decision
+
+
+def decide_together(
+    session: Session,
+    numbers: Sequence[int],
+    *,
+    by: str,
+    reason: str,
+    answer: str,
+    path_class: str | None = None,
+) -> list[Decision]:
+    """Give several disputes one answer: all of them or none.
+
+    Each gets a decision and an event of its own, so that each is inherited, and can be opened
+    again, by itself.
 
     Parameters
     ----------
@@ -162,48 +105,48 @@ def decide(
     Raises
     ------
     RefusedError
-        The adjudicator has no role that the protocol lets decide, or is a rater in the dispute.
+        The adjudicator has no role that the protocol lets decide, or is a rater in a dispute.
     ConflictError
-        It is decided already.
+        One is decided already.
     """
     if not reason.strip():
-        raise InputError(f"dispute {number}: a decision needs a reason; give one with --reason")
-    dispute = find_dispute(session, number)
-    run = find_run(session, dispute.run_id)
-    row = session.get_one(ProtocolVersion, run.protocol_id)
+        raise InputError(f"dispute {numbers[0]}: a decision needs a reason; give one with --reason")
     adjudicator = find_annotator(session, by)
-    _check_adjudicator(session, dispute, row, adjudicator)
-    in_force = answers_in_force(session, run).get(number)
-    if in_force is not None:
-        raise ConflictError(
-            f"dispute {number} is decided already ({in_force.path_class or in_force.answer}); "
-            f"open it again with `pathquorum adjudicate reopen {number}`",
-            dispute=number,
+    answers: dict[int, dict[int, Decision]] = {}
+    for number in numbers:
+        dispute = find_dispute(session, number)
+        run = find_run(session, dispute.run_id)
+        row = session.get_one(ProtocolVersion, run.protocol_id)
+        _check_adjudicator(session, dispute, row, adjudicator)
+        if run.id not in answers:
+            answers[run.id] = answers_in_force(session, run)
+        _check_open(number, answers[run.id].get(number))
+        if answer == CLASS:
+            _check_class(run, path_class)
+    decisions = [
+        Decision(
+            dispute_id=number,
+            at=now(),
+            by_id=adjudicator.id,
+            answer=answer,
+            path_class=path_class,
+            reason=reason.strip(),
         )
-    if answer == CLASS and path_class not in run.classes:
-        raise unknown(
-            "class", str(path_class), run.classes, f"choose one of {', '.join(run.classes)}"
-        )
-    decision = Decision(
-        dispute_id=number,
-        at=now(),
-        by_id=adjudicator.id,
-        answer=answer,
-        path_class=path_class,
-        reason=reason.strip(),
-    )
-    session.add(decision)
+        for number in numbers
+    ]
+    session.add_all(decisions)
     session.flush()
-    record(
-        session,
-        actor=adjudicator,
-        action="dispute decided",
-        subject=f"dispute:{number}",
-        old={"state": "open"},
-        new={"decision": decision.id, "answer": answer, "class": path_class, "signed": False},
-        reason=reason.strip(),
-    )
-    return decision
+    for decision in decisions:
+        record(
+            session,
+            actor=adjudicator,
+            action="dispute decided",
+            subject=f"dispute:{decision.dispute_id}",
+            old={"state": "open"},
+            new={"decision": decision.id, "answer": answer, "class": path_class, "signed": False},
+            reason=decision.reason,
+        )
+    return decisions
 
 
 def reopen(
@@ -253,4 +196,20 @@ def _check_adjudicator(
             f"{adjudicator.handle!r} is one of the raters in dispute {dispute.id}; "
             "somebody else must decide it",
             annotator=adjudicator.handle,
+        )
+
+
+def _check_open(number: int, in_force: Decision | None) -> None:
+    if in_force is not None:
+        raise ConflictError(
+            f"dispute {number} is decided already ({in_force.path_class or in_force.answer}); "
+            f"open it again with `pathquorum adjudicate reopen {number}`",
+            dispute=number,
+        )
+
+
+def _check_class(run: ConsensusRun, path_class: str | None) -> None:
+    if path_class not in run.classes:
+        raise unknown(
+            "class", str(path_class), run.classes, f"choose one of {', '.join(run.classes)}"
         )

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import shapely
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -67,6 +68,21 @@ class _Earlier:
     geometry: shapely.Geometry | None
 
 
+class _OnSlide:
+    """What was decided on one slide, the last word first, found by place."""
+
+    def __init__(self, decided: list[_Earlier]) -> None:
+        self._decided = decided
+        self._tree = shapely.STRtree([earlier.geometry for earlier in decided])
+        self._placeless = [earlier for earlier in decided if earlier.geometry is None]
+
+    def near(self, geometry: shapely.Geometry | None) -> list[_Earlier]:
+        """Those that can be the same place or overlap it."""
+        if geometry is None:
+            return self._placeless
+        return [self._decided[index] for index in np.sort(self._tree.query(geometry))]
+
+
 class InheritedDecisions:
     """The decisions of a protocol's earlier runs, the last word on each region first."""
 
@@ -79,36 +95,36 @@ class InheritedDecisions:
             .where(ConsensusRun.protocol_id == protocol.id)
             .order_by(Decision.id.desc())
         )
-        self._by_slide: dict[int, list[_Earlier]] = defaultdict(list)
+        by_slide: dict[int, list[_Earlier]] = defaultdict(list)
         answered: set[int] = set()
         for decision, dispute, pattern in rows:
             if dispute.id in answered:
                 continue
             answered.add(dispute.id)
             geometry = None if dispute.geometry is None else shapely.from_wkb(dispute.geometry)
-            self._by_slide[dispute.slide_id].append(_Earlier(decision, pattern, geometry))
+            by_slide[dispute.slide_id].append(_Earlier(decision, pattern, geometry))
+        self._by_slide = {slide: _OnSlide(decided) for slide, decided in by_slide.items()}
 
     def answer(
         self, slide_id: int, pattern: dict[str, str], geometry: shapely.Geometry | None
     ) -> Inherited:
         """The decision that still holds for a dispute, or why one no longer does."""
-        because = None
-        for earlier in self._by_slide.get(slide_id, ()):
-            same_place = _same_place(earlier.geometry, geometry)
-            if same_place and earlier.pattern == pattern:
+        on_slide = self._by_slide.get(slide_id)
+        near = [] if on_slide is None else on_slide.near(geometry)
+        for earlier in near:
+            if earlier.pattern == pattern and _same_place(earlier.geometry, geometry):
                 if earlier.decision.answer == REOPEN:
                     return Inherited(
                         None,
                         f"reopened after decision {earlier.decision.id}: {earlier.decision.reason}",
                     )
                 return Inherited(earlier.decision, None)
-            if (
-                because is None
-                and earlier.decision.answer != REOPEN
-                and (same_place or _overlap(earlier.geometry, geometry))
+        for earlier in near:
+            if earlier.decision.answer != REOPEN and (
+                _overlap(earlier.geometry, geometry) or _same_place(earlier.geometry, geometry)
             ):
-                because = _difference(earlier, pattern)
-        return Inherited(None, because)
+                return Inherited(None, _difference(earlier, pattern))
+        return Inherited(None, None)
 
 
 def _same_place(one: shapely.Geometry | None, other: shapely.Geometry | None) -> bool:

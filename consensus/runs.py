@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,15 +23,17 @@ from annotation.store import SOFTWARE_VERSION, now
 from annotation.tables import ProtocolVersion, Pull
 from annotation.units import length_px, um2_per_px2
 from consensus.decisions import InheritedDecisions
-from consensus.fused import Fused
+from consensus.disputes import Entry, write_disputes
+from consensus.fused import OPEN, Fused
 from consensus.fusion import FusionOptions, fuse
+from consensus.queue_order import label_entropy, queue_posterior
 from consensus.rater_quality import REPLICATES, quality_basis, quality_document, staple_document
 from consensus.ratings import NOT_RATED
 from consensus.regions import disputed_components
 from consensus.statistics.weights import disagreement_weights
 from consensus.study_ratings import StudyRatings, rate
 from consensus.study_votes import vote_rule
-from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
+from consensus.tables import ConsensusItem, ConsensusRun, Decision
 from consensus.voting import VoteKind
 
 __all__ = [
@@ -51,16 +53,6 @@ AGREED = "agreed"
 DISPUTED = "disputed"
 TOO_FEW = "too few raters"
 BELOW_AREA = "below the dispute's area"
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """An entry of the queue before it has a key."""
-
-    item: int
-    weight: float
-    severity: float
-    geometry: shapely.Geometry | None
 
 
 def find_run(session: Session, number: int | None = None) -> ConsensusRun:
@@ -96,6 +88,7 @@ def consensus_run(
     votes: VoteKind | None = None,
     options: FusionOptions | None = None,
     bootstrap: int = REPLICATES,
+    review_below: float | None = None,
 ) -> ConsensusRun:
     """Fuse what counts under a protocol version, and put what stays open into the queue.
 
@@ -109,6 +102,10 @@ def consensus_run(
         What else the method is told.
     bootstrap
         Replicates for the intervals of raters' quality.
+    review_below
+        An item is disputed as well where its class is less probable than this, by the posterior
+        that orders the queue. Methods that estimate raters leave little but ties open by
+        themselves. None asks for nothing.
 
     Raises
     ------
@@ -117,6 +114,8 @@ def consensus_run(
     """
     if method not in METHODS:
         raise InputError(f"no method {method!r}; choose one of {', '.join(METHODS)}")
+    if review_below is not None and not 0 <= review_below <= 1:
+        raise InputError(f"--review-below {review_below:g} is no probability; give 0 to 1")
     rated = rate(session, row)
     rule = rated.protocol.consensus
     needed = rule.min_raters if min_raters is None else min_raters
@@ -126,6 +125,10 @@ def consensus_run(
     if votes is not None:
         options = replace(options, votes=vote_rule(session, rated, votes))
     fused = fuse(rated.ratings, method, quorum=rule.quorum, min_raters=needed, options=options)
+    posterior = queue_posterior(rated.ratings)
+    stated = fused
+    if review_below is not None:
+        fused = _without_the_doubtful(fused, posterior, review_below)
     states = _states(rated, fused, needed)
     entries = list(_entries(rated, states))
     states = _without_entries(states, entries)
@@ -142,14 +145,13 @@ def consensus_run(
         input_digest=rated.input_digest,
         classes=list(rated.ratings.classes),
         summary=_summary(rated, fused, states, entries, [a.decision for a in answers])
-        | _quality(rated, fused, options, bootstrap),
+        | _quality(rated, stated, options, bootstrap),
         software_version=SOFTWARE_VERSION,
     )
     session.add(run)
     session.flush()
     keys = _write_items(session, run, rated, fused, states)
-    for entry, answer in zip(entries, answers, strict=True):
-        _write_dispute(session, run, rated, entry, keys[entry.item], answer)
+    write_disputes(session, run, rated, label_entropy(posterior), entries, keys, answers)
     record(
         session,
         actor=None,
@@ -168,6 +170,18 @@ def consensus_run(
     return run
 
 
+def _without_the_doubtful(
+    fused: Fused, posterior: NDArray[np.float64], review_below: float
+) -> Fused:
+    """The same consensus, open where its class is less probable than asked for."""
+    probable = posterior[np.arange(len(posterior)), fused.labels]
+    return replace(
+        fused,
+        labels=np.where(probable < review_below, OPEN, fused.labels),
+        parameters={**fused.parameters, "review_below": review_below},
+    )
+
+
 def _states(rated: StudyRatings, fused: Fused, needed: int) -> list[str]:
     n_raters = (rated.ratings.codes != NOT_RATED).sum(axis=1)
     return [
@@ -176,7 +190,7 @@ def _states(rated: StudyRatings, fused: Fused, needed: int) -> list[str]:
     ]
 
 
-def _entries(rated: StudyRatings, states: Sequence[str]) -> Iterable[_Entry]:
+def _entries(rated: StudyRatings, states: Sequence[str]) -> Iterable[Entry]:
     """The queue: of regions, each connected part of the protocol's least size is one entry."""
     severity = _severity(rated)
     rule = rated.protocol.dispute
@@ -185,7 +199,7 @@ def _entries(rated: StudyRatings, states: Sequence[str]) -> Iterable[_Entry]:
             continue
         if rated.protocol.task != "regions":
             weight = float(rated.ratings.weight[index])
-            yield _Entry(index, weight, float(severity[index]), item.geometry)
+            yield Entry(index, weight, float(severity[index]), item.geometry)
             continue
         mpp = item.slide.mpp
         parts = disputed_components(
@@ -194,10 +208,10 @@ def _entries(rated: StudyRatings, states: Sequence[str]) -> Iterable[_Entry]:
             tolerance_px=length_px(rule.tolerance_um, mpp),
         )
         for part in parts.kept:
-            yield _Entry(index, float(part.area) * um2_per_px2(mpp), float(severity[index]), part)
+            yield Entry(index, float(part.area) * um2_per_px2(mpp), float(severity[index]), part)
 
 
-def _without_entries(states: Sequence[str], entries: Sequence[_Entry]) -> list[str]:
+def _without_entries(states: Sequence[str], entries: Sequence[Entry]) -> list[str]:
     queued = {entry.item for entry in entries}
     return [
         BELOW_AREA if state == DISPUTED and index not in queued else state
@@ -234,7 +248,7 @@ def _summary(
     rated: StudyRatings,
     fused: Fused,
     states: Sequence[str],
-    entries: Sequence[_Entry],
+    entries: Sequence[Entry],
     inherited: Sequence[Decision | None],
 ) -> dict[str, Any]:
     """What ``consensus show`` prints of a run, fixed when it was made."""
@@ -325,37 +339,3 @@ def _write_items(
             insert(ConsensusItem).returning(ConsensusItem.id, sort_by_parameter_order=True), rows
         )
     )
-
-
-def _write_dispute(
-    session: Session,
-    run: ConsensusRun,
-    rated: StudyRatings,
-    entry: _Entry,
-    item_id: int,
-    answer: Any,
-) -> None:
-    dispute = Dispute(
-        run_id=run.id,
-        item_id=item_id,
-        slide_id=rated.items[entry.item].slide.id,
-        weight=entry.weight,
-        severity=entry.severity,
-        geometry=None if entry.geometry is None else shapely.to_wkb(entry.geometry),
-        reopened_because=answer.reopened_because,
-    )
-    session.add(dispute)
-    session.flush()
-    if answer.decision is not None:
-        session.add(
-            Decision(
-                dispute_id=dispute.id,
-                at=now(),
-                by_id=answer.decision.by_id,
-                answer=answer.decision.answer,
-                path_class=answer.decision.path_class,
-                reason=answer.decision.reason,
-                inherited_from_id=answer.decision.id,
-            )
-        )
-        session.flush()

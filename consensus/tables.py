@@ -57,7 +57,12 @@ class ConsensusItem(Base):
 
 
 class Dispute(Base):
-    """An entry of the adjudicator's queue: a region, object or slide that the rule leaves open."""
+    """An entry of the adjudicator's queue: a region, object or slide that the rule leaves open.
+
+    ``entropy`` (0 to 1) is that of the probabilities which order the queue; ``region`` numbers,
+    within the run, the place that neighbouring disputes form together. Both are null in runs of
+    a store that did not hold them yet.
+    """
 
     __tablename__ = "disputes"
 
@@ -67,6 +72,8 @@ class Dispute(Base):
     slide_id: Mapped[int] = mapped_column(ForeignKey("slides.id"))
     weight: Mapped[float]
     severity: Mapped[float]
+    entropy: Mapped[float | None]
+    region: Mapped[int | None]
     geometry: Mapped[bytes | None]
     reopened_because: Mapped[str | None]
 

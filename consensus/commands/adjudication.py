@@ -12,7 +12,8 @@ from annotation.terminal import Invocation, Outcome, command, table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from consensus.adjudication import QueueEntry
+    from consensus.adjudication_queue import Place, QueueEntry
+    from consensus.queue_order import Order
 
 
 @click.group(short_help="Decide what is disputed.")
@@ -23,17 +24,43 @@ def adjudicate() -> None:
 @adjudicate.command("list")
 @click.option("--run", type=int, help="The consensus run; default: the latest.")
 @click.option("--state", type=click.Choice(["open", "decided"]), help="Only these.")
+@click.option(
+    "--order",
+    type=click.Choice(["entropy", "disagreement", "area", "random"]),
+    default="entropy",
+    show_default=True,
+    help="What comes first.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random order.")
 @command
-def adjudicate_list(invocation: Invocation, run: int | None, state: str | None) -> Outcome:
-    """List the disputes, the largest and most severe first."""
-    from consensus.adjudication import queue
+def adjudicate_list(
+    invocation: Invocation, run: int | None, state: str | None, order: Order, seed: int
+) -> Outcome:
+    """List the disputes, those first that an answer is expected to gain most from.
+
+    The gain is the entropy of the classes' probabilities, times the area, times the severity. Other
+    orders: by disagreement (severity) alone, by area, or at random. Disputes that lie side by side
+    form one region, which bears the lowest number among them.
+    """
+    from consensus.adjudication_queue import places, queue
     from consensus.runs import find_run
 
     with invocation.store.reading() as session:
-        entries = [e for e in queue(session, find_run(session, run)) if state in (None, e.state)]
+        listed = queue(session, find_run(session, run), order=order, seed=seed)
+    entries = [entry for entry in listed if state in (None, entry.state)]
+    regions = places(entries, order=order, seed=seed)
+
+    def show(console: Console) -> None:
+        _show_list(console, entries)
+        _show_regions(console, [region for region in regions if len(region.entries) > 1])
+
     return Outcome(
-        {"disputes": [entry.to_dict() for entry in entries]},
-        lambda console: _show_list(console, entries),
+        {
+            "order": order,
+            "disputes": [entry.to_dict() for entry in entries],
+            "regions": [region.to_dict() for region in regions],
+        },
+        show,
     )
 
 
@@ -42,16 +69,54 @@ def _show_list(console: Console, entries: list[QueueEntry]) -> None:
         table(
             None,
             "dispute",
+            "region",
             "slide",
             "um2",
             "severity",
+            "entropy",
+            "gain",
             "labels",
             "state",
             rows=[
-                [e.dispute, e.slide, _area(e), round(e.severity, 3), _labels(e), _state(e)]
+                [
+                    e.dispute,
+                    e.region,
+                    e.slide,
+                    _area(e),
+                    round(e.severity, 3),
+                    round(e.entropy, 3),
+                    e.gain,
+                    _labels(e),
+                    _state(e),
+                ]
                 for e in entries
             ],
         )
+    )
+
+
+def _show_regions(console: Console, regions: list[Place]) -> None:
+    """Where several disputes lie side by side, and can be decided together."""
+    if not regions:
+        return
+    rows: list[list[object]] = []
+    for region in regions:
+        of_region = region.to_dict()
+        left, top, right, bottom = of_region["bounds_px"]
+        rows.append(
+            [
+                region.region,
+                of_region["slide"],
+                len(region.entries),
+                of_region["open"],
+                round(region.weight, 1),
+                region.gain,
+                f"x {left:.0f} to {right:.0f}, y {top:.0f} to {bottom:.0f} px",
+            ]
+        )
+    console.print("Side by side, to be looked at as one (`adjudicate decide --region`):")
+    console.print(
+        table(None, "region", "slide", "disputes", "open", "um2", "gain", "where", rows=rows)
     )
 
 
@@ -74,7 +139,8 @@ def _state(entry: QueueEntry) -> str:
 @command
 def adjudicate_show(invocation: Invocation, dispute: int) -> Outcome:
     """Show one dispute: where it lies, and what each masked rater said."""
-    from consensus.adjudication import find_dispute, queue
+    from consensus.adjudication import find_dispute
+    from consensus.adjudication_queue import queue
     from consensus.runs import find_run
 
     with invocation.store.reading() as session:
@@ -97,7 +163,8 @@ def adjudicate_show(invocation: Invocation, dispute: int) -> Outcome:
 
 
 @adjudicate.command("decide")
-@click.argument("dispute", type=int)
+@click.argument("disputes", type=int, nargs=-1, metavar="[DISPUTE]...")
+@click.option("--region", type=int, help="All open disputes of this region.")
 @click.option("--class", "path_class", metavar="C", help="It is this class.")
 @click.option("--indeterminate", is_flag=True, help="It can't be told.")
 @click.option("--exclude", is_flag=True, help="It must not be used (artefact, out of focus).")
@@ -106,17 +173,24 @@ def adjudicate_show(invocation: Invocation, dispute: int) -> Outcome:
 @command
 def adjudicate_decide(
     invocation: Invocation,
-    dispute: int,
+    disputes: tuple[int, ...],
+    region: int | None,
     path_class: str | None,
     indeterminate: bool,
     exclude: bool,
     by: str,
     reason: str,
 ) -> Outcome:
-    """Decide a dispute: a class, that it can't be told, or that it must not be used."""
-    from consensus.adjudication import decide
+    """Decide disputes: a class, that it can't be told, or that it must not be used.
+
+    Several disputes, or all that are open in a region, get the same answer, each on record by
+    itself; where one of them can't be decided, none is.
+    """
+    from consensus.adjudication import decide_together, open_disputes_of_region
     from consensus.decisions import CLASS, EXCLUDE, INDETERMINATE
 
+    if bool(disputes) == (region is not None):
+        raise click.UsageError("give the numbers of disputes, or one --region")
     given = [
         answer
         for answer, said in (
@@ -127,12 +201,16 @@ def adjudicate_decide(
         if said
     ]
     if len(given) != 1:
-        raise InputError(
-            f"dispute {dispute}: give exactly one of --class, --indeterminate and --exclude"
-        )
+        what = f"dispute {disputes[0]}" if disputes else f"region {region}"
+        raise InputError(f"{what}: give exactly one of --class, --indeterminate and --exclude")
     with invocation.store.writing() as session:
-        decide(session, dispute, by=by, reason=reason, answer=given[0], path_class=path_class)
-    return _changed(invocation, dispute)
+        numbers = list(dict.fromkeys(disputes))
+        if region is not None:
+            numbers = open_disputes_of_region(session, region)
+        decide_together(
+            session, numbers, by=by, reason=reason, answer=given[0], path_class=path_class
+        )
+    return _changed(invocation, numbers)
 
 
 @adjudicate.command("reopen")
@@ -148,22 +226,27 @@ def adjudicate_reopen(
 
     with invocation.store.writing() as session:
         reopen(session, dispute, by=by, reason=reason)
-    return _changed(invocation, dispute)
+    return _changed(invocation, [dispute])
 
 
-def _changed(invocation: Invocation, dispute: int) -> Outcome:
-    from consensus.adjudication import find_dispute, queue
+def _changed(invocation: Invocation, numbers: list[int]) -> Outcome:
+    """The disputes as they stand now, in the order in which they were named."""
+    from consensus.adjudication import find_dispute
+    from consensus.adjudication_queue import queue
     from consensus.runs import find_run
 
     with invocation.store.reading() as session:
-        run = find_run(session, find_dispute(session, dispute).run_id)
-        entries = queue(session, run)
-    entry = next(e for e in entries if e.dispute == dispute)
-    still_open = sum(e.state == "open" for e in entries)
-    return Outcome(
-        {"disputes": [entry.to_dict()]},
-        lambda console: console.print(
-            f"Dispute {dispute} on {entry.slide}: {_state(entry)}. {still_open} still open.",
-            markup=False,
-        ),
-    )
+        runs = dict.fromkeys(find_dispute(session, number).run_id for number in numbers)
+        entries = [e for run in runs for e in queue(session, find_run(session, run))]
+    of_number = {entry.dispute: entry for entry in entries}
+    changed = [of_number[number] for number in numbers]
+    still_open = sum(entry.state == "open" for entry in entries)
+
+    def show(console: Console) -> None:
+        for entry in changed:
+            console.print(
+                f"Dispute {entry.dispute} on {entry.slide}: {_state(entry)}.", markup=False
+            )
+        console.print(f"{still_open} still open.")
+
+    return Outcome({"disputes": [entry.to_dict() for entry in changed]}, show)

@@ -113,9 +113,9 @@ def agreement(
     from annotation.lookup import find_protocol
     from annotation.revisions import parse_as_of
     from consensus.comparisons import Method, against_others, rater_reference
+    from consensus.objects_document import objects_part
     from consensus.replicates import rate_replicates
     from consensus.run_reference import run_for, run_reference
-    from consensus.objects_document import objects_part
     from consensus.study_ratings import rate
 
     with invocation.store.reading() as session:
@@ -132,13 +132,13 @@ def agreement(
             with_geometry=False,
             with_ladder=thresholds,
         )
+        repeated = rate_replicates(
+            session, row, as_of_pull=as_of_pull, include_derived=include_derived
+        )
     if thresholds and rated.detection is None:
         raise InputError(
             f"protocol {rated.row.name!r} rates {rated.protocol.task}, which have no threshold; "
             "leave --thresholds out"
-        )
-        repeated = rate_replicates(
-            session, row, as_of_pull=as_of_pull, include_derived=include_derived
         )
     ratings = rated.ratings
     method = Method(

@@ -31,17 +31,20 @@ def push(invocation: Invocation, run: int, target: Path, revert: bool) -> Outcom
     """Write the consensus of a run as GeoJSON that QuPath imports, one file a slide.
 
     Each region or object is a locked annotation in its class's colour, with the posterior among
-    its measurements. Drag a file onto its image in QuPath. What comes back in a pull counts as
+    its measurements. Slivers below the protocol's least area go to the neighbour with the longest
+    border. Drag a file onto its image in QuPath. What comes back in a pull counts as
     ours, never as somebody's read. Pushing again adds nothing; with --revert the files are removed,
     unless somebody has changed them.
     """
     from annotation.push import push as push_objects
     from annotation.push import revert as take_back
     from consensus.consensus_items import Consensus
+    from consensus.drawn_regions import Cleaning
     from consensus.push_regions import consensus_objects, origin_of
     from consensus.runs import find_run
 
     store = invocation.store
+    cleaning = Cleaning()
     with store.reading() as session:
         found = find_run(session, run)
         if revert:
@@ -49,9 +52,23 @@ def push(invocation: Invocation, run: int, target: Path, revert: bool) -> Outcom
         else:
             consensus = Consensus(session, found)
             result = push_objects(
-                store, target, origin_of(run), consensus_objects(session, consensus)
+                store, target, origin_of(run), consensus_objects(session, consensus, cleaning)
             )
-    return Outcome(result.to_dict(), lambda console: _show(console, result, target, revert))
+    document = {
+        **result.to_dict(),
+        "slivers": cleaning.slivers,
+        "slivers_um2": round(cleaning.moved_um2, 6),
+    }
+
+    def show(console: Console) -> None:
+        _show(console, result, target, revert)
+        if cleaning.slivers:
+            console.print(
+                f"{counted(cleaning.slivers, 'sliver')}, {cleaning.moved_um2:,.0f} um2 in all, "
+                "went to the neighbour with the longest border."
+            )
+
+    return Outcome(document, show)
 
 
 def _show(console: Console, result: PushResult, target: Path, revert: bool) -> None:

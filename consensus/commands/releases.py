@@ -113,8 +113,8 @@ def release_list(invocation: Invocation) -> Outcome:
     "--format",
     "output_format",
     required=True,
-    type=click.Choice(["geojson", "masks"]),
-    help="Outlines with all that is known of them, or PNG tiles of class indices.",
+    type=click.Choice(["geojson", "masks", "regions"]),
+    help="Items with all that is known of them, PNG tiles of class indices, or clean class regions.",
 )
 @click.option(
     "--to",
@@ -140,7 +140,9 @@ def release_export(
     """Write the release NAME into a folder: manifest, split, a table of the items, and outlines.
 
     In masks a pixel's value is its class's index, 255 outside the domain and 254 where there is no
-    label; a sidecar beside the tiles says where they lie.
+    label; a sidecar beside the tiles says where they lie. Regions are dissolved by class, and
+    slivers below the protocol's least area go to the neighbour with the longest border:
+    regions.json says how much moved. Items and masks keep what was agreed and decided.
     """
     from consensus.release import open_release, release_document
     from consensus.releases.export import export_release

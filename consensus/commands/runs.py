@@ -79,6 +79,12 @@ def method_options(*votes: str) -> Callable[[Callable[..., None]], Callable[...,
 @click.option("--protocol", metavar="NAME", help="The protocol, or NAME@VERSION.")
 @click.option("--min-raters", type=int, help="Raters an item needs; default: the protocol's.")
 @method_options("equal", "role", "agreement")
+@click.option(
+    "--review-below",
+    type=float,
+    metavar="P",
+    help="Dispute also what is less probable than this.",
+)
 @command
 def consensus_run(
     invocation: Invocation,
@@ -87,10 +93,13 @@ def consensus_run(
     method: str,
     votes: VoteKind | None,
     bootstrap: int | None,
+    review_below: float | None,
     **options: Any,
 ) -> Outcome:
     """Fuse all reads that count, and queue what the rule leaves open.
 
+    With --review-below, a class that is less probable than P is left open too, by the posterior
+    that orders the queue: a cautious Dawid-Skene's.
     A run is never changed; run again after new pulls or decisions. Decisions are inherited where
     region and labels are the same.
     """
@@ -108,6 +117,7 @@ def consensus_run(
             votes=votes,
             options=FusionOptions(**options),
             bootstrap=REPLICATES if bootstrap is None else bootstrap,
+            review_below=review_below,
         )
         document = _document(session, run)
     return Outcome(document, lambda console: _show_run(console, document))

@@ -25,10 +25,11 @@ from consensus.consensus_items import Consensus, ResolvedItem
 from consensus.release import FrozenRelease
 from consensus.releases.geojson import write_geojson
 from consensus.releases.masks import check_masks, write_masks
+from consensus.releases.regions import check_regions, cleaning_document, write_regions
 
 __all__ = ["FORMATS", "export_release"]
 
-FORMATS = ("geojson", "masks")
+FORMATS = ("geojson", "masks", "regions")
 
 
 def export_release(
@@ -45,7 +46,8 @@ def export_release(
     Parameters
     ----------
     output_format
-        ``geojson`` or ``masks``; manifest, split and table come with either.
+        ``geojson`` (items), ``masks`` or ``regions`` (clean class regions); manifest, split and
+        table come with each.
     folder
         Absent or empty.
     tile_px, mpp
@@ -65,7 +67,10 @@ def export_release(
     consensus = release.consensus
     if output_format == "masks":
         check_masks(consensus.protocol.task, consensus.classes, tile_px, mpp)
+    if output_format == "regions":
+        check_regions(consensus.protocol.task)
     release.require_unchanged()
+    cleaned: list[dict[str, Any]] = []
     with _new_folder(folder) as made:
         (made / "manifest.json").write_text(release.row.manifest, encoding="utf-8")
         (made / "split.json").write_bytes(_split(release))
@@ -78,8 +83,12 @@ def export_release(
                     write_masks(
                         made / "masks", slide, items, consensus.classes, tile_px=tile_px, mpp=mpp
                     )
+                elif output_format == "regions":
+                    cleaned.append(write_regions(release, made / "regions", slide, items))
                 else:
                     write_geojson(session, release, made / "geojson", slide, items)
+        if output_format == "regions":
+            (made / "regions.json").write_bytes(cleaning_document(release, cleaned))
         return sorted(p.relative_to(made).as_posix() for p in made.rglob("*") if p.is_file())
 
 

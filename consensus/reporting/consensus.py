@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from consensus.adjudication import QueueEntry, queue
+from consensus.adjudication_queue import QueueEntry, queue
 from consensus.decisions import CLASS, EXCLUDE, INDETERMINATE, answers_in_force
 from consensus.reporting.numbers import (
     AreaScale,

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from annotation.revisions import revisions_in_force
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion, Slide
-from consensus.adjudication import QueueEntry
+from consensus.adjudication_queue import QueueEntry
 from consensus.counted_reads import counted_reads
 from consensus.reporting.drawing import LINE_STYLES, LineStyle, line_style
 from consensus.reporting.numbers import area_um2_text, length_text

@@ -262,3 +262,27 @@ def test_most_say_tumor_and_the_posterior_tells_how_many(
     assert push(pathquorum, run, tmp_path).status == 0
     (found,) = features(tmp_path / "A.geojson")
     assert measured(found)["pathquorum posterior =Tumor"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+def test_slivers_go_to_their_neighbours_and_it_is_said(
+    store: Store, pathquorum: Pathquorum, tmp_path: Path
+) -> None:
+    """A strip of 40 um2 between two classes joins the longer border; borders are shared exactly."""
+    benign, strip = shapely.box(0, 0, 300, 400), shapely.box(300, 0, 304, 40)
+    tumor = shapely.Polygon([(300, 40), (304, 40), (304, 0), (620, 0), (620, 400), (300, 400)])
+    items = [
+        Item("A", benign, ALL_BENIGN, "Benign"),
+        Item("A", tumor, MOST_TUMOR, "=Tumor"),
+        Item("A", strip, NOTHING, "background"),
+    ]
+    run = build_run(store, items, slides={"A": {}})
+    result = push(pathquorum, run, tmp_path / "out")
+    assert (result.json["slivers"], result.json["slivers_um2"]) == (1, 40)
+    left, right = features(tmp_path / "out" / "A.geojson")
+    assert outline(right).equals(shapely.box(300, 0, 620, 400))
+    assert measured(right)["pathquorum slivers um2"] == 40
+    assert measured(right)["pathquorum area um2"] == 320 * 400 * MPP**2
+    assert "pathquorum slivers um2" not in measured(left)
+    assert shapely.coverage_is_valid([outline(left), outline(right)])
+    told = pathquorum("push", "--run", run, "--to", tmp_path / "again").out
+    assert "1 sliver, 40 um2 in all" in told

@@ -243,3 +243,36 @@ def test_objects_are_exported_with_those_that_nobody_else_found(
     assert found["A/1"]["properties"]["classification"]["name"] == "=Tumor"
     assert found["A/2"]["properties"]["classification"]["name"] == "absent"
     assert found["A/2"]["geometry"] == {"type": "Point", "coordinates": [50.0, 50.0]}
+
+
+def test_clean_regions_tile_what_was_rated_and_say_what_moved(
+    released: Pathquorum, tmp_path: Path
+) -> None:
+    """One valid coverage of the domain; the speck of 1 um2 is background, and counted."""
+    result = export(released, tmp_path / "out", form="regions")
+    assert result.status == 0, result.err
+    assert "regions/A.geojson" in result.json["files"]
+    document = json.loads((tmp_path / "out" / "regions" / "A.geojson").read_bytes())
+    shapes = [shapely.from_geojson(json.dumps(f["geometry"])) for f in document["features"]]
+    assert shapely.coverage_is_valid(shapes)
+    assert sum(shape.area for shape in shapes) == pytest.approx(900 * 800)
+    assert min(shape.area for shape in shapes) * MPP**2 >= 100
+    names = [f["properties"]["name"] for f in document["features"]]
+    assert set(names) == {"Benign", "=Tumor", "background", "no class"}
+    said = json.loads((tmp_path / "out" / "regions.json").read_bytes())
+    assert said["min_area_um2"] == 100
+    assert [(s["slivers"], s["slivers_um2"]) for s in said["slides"]] == [(1, 1), (1, 1)]
+    exact = {row["item"]: row for row in rows(tmp_path / "out")}
+    assert float(exact["A/3.rest"]["area_um2"]) == 1
+
+
+def test_clean_regions_of_slides_are_refused(
+    store: Store, pathquorum: Pathquorum, tmp_path: Path
+) -> None:
+    """A slide's label has no outline; nothing is written."""
+    run = build_run(store, [Item("A", None, ALL_BENIGN, "Benign")], slides={"A": {}}, task="slides")
+    assert pathquorum("release", "create", "v1", "--run", run).status == 0
+    result = export(pathquorum, tmp_path / "out", form="regions")
+    assert (result.status, result.out) == (1, "")
+    assert "clean regions are for regions" in result.err
+    assert not (tmp_path / "out").exists()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy.exc import DatabaseError
 
-import consensus.tables  # noqa: F401 - its tables belong to the schema
-from annotation.store import Store
+from annotation.store import Store, _alembic, create_or_upgrade
 from annotation.tables import Base
+from consensus.tables import Dispute
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,3 +35,28 @@ def test_no_code_builds_tables_past_the_migrations() -> None:
         for path in (ROOT / package).rglob("*.py"):
             if path != Path(__file__):
                 assert "create_all(" not in path.read_text(encoding="utf-8"), path
+
+
+def test_a_store_of_the_first_schema_is_upgraded_and_keeps_its_disputes(tmp_path: Path) -> None:
+    """Every row stays, what is new is empty, and the table still can't be changed."""
+    path = tmp_path / "old.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(_alembic(connection=connection), "0001")
+        connection.execute(text("INSERT INTO store_info VALUES (1, '2026-01-01', 'salt')"))
+        connection.execute(
+            text(
+                "INSERT INTO disputes (id, run_id, item_id, slide_id, weight, severity) "
+                "VALUES (7, 1, 1, 1, 2.5, 1)"
+            )
+        )
+    engine.dispose()
+    upgraded, revision = create_or_upgrade(f"sqlite:///{path}")
+    assert revision == "0002"
+    with upgraded.engine.connect() as connection:
+        (row,) = connection.execute(select(Dispute.__table__)).mappings()
+        assert (row["id"], row["weight"], row["entropy"], row["region"]) == (7, 2.5, None, None)
+    for change in ("UPDATE disputes SET region = 1", "DELETE FROM disputes"):
+        with upgraded.engine.connect() as connection, pytest.raises(DatabaseError, match="append"):
+            connection.execute(text(change))
+    upgraded.close()
