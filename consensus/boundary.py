@@ -60,7 +60,8 @@ class Boundary:
         """How much of each of these areas lies in cores."""
         area, core = self._tree.query(areas, predicate="intersects")
         shared_px2 = shapely.area(shapely.intersection(areas[area], self.cores[core]))
-        return np.bincount(area, weights=shared_px2, minlength=len(areas))
+        found = np.bincount(area, weights=shared_px2, minlength=len(areas))
+        return found.astype(np.float64)
 
 
 def boundary_strips(faces: Faces, tolerance_px: float, *, threads: int | None = None) -> Boundary:
@@ -104,8 +105,10 @@ def boundary_strips(faces: Faces, tolerance_px: float, *, threads: int | None = 
         piece, strip = shapely.STRtree(strips).query(parts[own], predicate="intersects")
         shared_px2 = shapely.area(shapely.intersection(parts[own[piece]], strips[strip]))
         return (
-            shapely.get_parts(shapely.intersection(core, tiles[number])),
-            np.bincount(pattern[own[piece]], weights=shared_px2, minlength=len(disputed)),
+            shapely.get_parts(shapely.intersection(here, core)),
+            np.bincount(pattern[own[piece]], weights=shared_px2, minlength=len(disputed)).astype(
+                np.float64
+            ),
         )
 
     with ThreadPoolExecutor(threads or processors()) as pool:

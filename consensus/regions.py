@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from shapely import Geometry
 
 from annotation.errors import InputError
+from consensus.boundary import Boundary
 from consensus.faces.outlines import GRID_PX
 
 __all__ = [
@@ -76,7 +77,7 @@ class Components:
 
 
 def disputed_components(
-    geometry: Geometry, *, min_area_px2: float = 0.0, tolerance_px: float = 0.0
+    geometry: Geometry, *, min_area_px2: float = 0.0, boundary: Boundary | None = None
 ) -> Components:
     """Leave out what nobody should be asked about: specks, and strips along a boundary.
 
@@ -86,23 +87,18 @@ def disputed_components(
         A disputed region; a polygon, a multipolygon or a collection of them.
     min_area_px2
         Components below this area are left out.
-    tolerance_px
-        Components nowhere wider than this are left out: two outlines of the same boundary, a
-        little apart. A component that is wider somewhere stays whole.
+    boundary
+        The slide's strips. A component is left out where less lies outside them than the least
+        area, or than half a disc of the tolerance; else it stays whole.
     """
-    if not (min_area_px2 >= 0 and tolerance_px >= 0):
-        raise InputError(
-            f"least area {min_area_px2} px2 and tolerance {tolerance_px} px; neither can be negative"
-        )
+    if not min_area_px2 >= 0:
+        raise InputError(f"least area {min_area_px2} px2 is negative; give 0 or more")
     parts = np.array(connected_components(geometry), dtype=object)
     area_px2 = shapely.area(parts)
     kept = area_px2 >= min_area_px2
-    if tolerance_px > 0:
-        # Erosion is dear: a component whose box is thin needs none.
-        x_min, y_min, x_max, y_max = shapely.bounds(parts).reshape(-1, 4).T
-        kept &= np.minimum(x_max - x_min, y_max - y_min) > tolerance_px
-        eroded = shapely.buffer(parts[kept], -tolerance_px / 2)
-        kept[kept] = ~shapely.is_empty(eroded)
+    if boundary is not None:
+        least_px2 = max(min_area_px2, boundary.least_core_px2)
+        kept[kept] = boundary.core_px2(parts[kept]) >= least_px2
     return Components(
         kept=list(parts[kept]),
         dropped_px2=float(area_px2[~kept].sum()),

@@ -14,6 +14,7 @@ from annotation.tables import ProtocolVersion
 from consensus.comparisons import Method, within_raters
 from consensus.counted_reads import ExcludedRead, repeated_reads
 from consensus.ratings import Ratings
+from consensus.slide_items import Wanted
 from consensus.study_ratings import rate_reads
 
 __all__ = ["StudyReplicates", "rate_replicates"]
@@ -58,6 +59,6 @@ def rate_replicates(
             [],
             as_of_pull=as_of_pull,
             include_derived=include_derived,
-            with_geometry=False,
+            wanted=Wanted(geometry=False),
         ).ratings
     return StudyReplicates(ratings, excluded)

@@ -36,6 +36,7 @@ from consensus.reporting.protocol import ProtocolSection, protocol_section
 from consensus.reporting.study import StudySection, study_section
 from consensus.run_reference import run_reference
 from consensus.runs import find_run, last_pull_before
+from consensus.slide_items import Wanted
 from consensus.study_ratings import rate
 from consensus.tables import ConsensusRun
 
@@ -169,7 +170,7 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
     """Collect all that the page says of a run."""
     row = session.get_one(ProtocolVersion, run.protocol_id)
     as_of_pull = last_pull_before(session, run)
-    rated = rate(session, row, as_of_pull=as_of_pull, with_geometry=False)
+    rated = rate(session, row, as_of_pull=as_of_pull, wanted=Wanted(geometry=False))
     method = Method(rated.protocol.weights, BOOTSTRAP_REPLICATES, BOOTSTRAP_SEED)
     figures = method.agreement(rated.ratings).to_dict()
     figures["reference"] = run_reference(session, run).compared(method)

@@ -6,10 +6,8 @@ before is inherited where region and labels are the same, else reopened with the
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import shapely
@@ -20,39 +18,29 @@ from sqlalchemy.orm import Session
 from annotation.audit import record
 from annotation.errors import InputError, UnknownNameError
 from annotation.store import SOFTWARE_VERSION, now
+from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion, Pull
-from annotation.units import length_px, um2_per_px2
+from annotation.units import um2_per_px2
 from consensus.decisions import InheritedDecisions
 from consensus.disputes import Entry, write_disputes
 from consensus.fused import OPEN, Fused
 from consensus.fusion import FusionOptions, fuse
+from consensus.item_states import AGREED, BELOW_AREA, DISPUTED, TOO_FEW
 from consensus.queue_order import label_entropy, queue_posterior
-from consensus.rater_quality import REPLICATES, quality_basis, quality_document, staple_document
+from consensus.rater_quality import REPLICATES
 from consensus.ratings import NOT_RATED
 from consensus.regions import disputed_components
+from consensus.run_summary import raters_summary, run_summary
+from consensus.slide_items import Wanted
 from consensus.statistics.weights import disagreement_weights
 from consensus.study_ratings import StudyRatings, rate
 from consensus.study_votes import vote_rule
-from consensus.tables import ConsensusItem, ConsensusRun, Decision
+from consensus.tables import ConsensusItem, ConsensusRun
 from consensus.voting import VoteKind
 
-__all__ = [
-    "AGREED",
-    "BELOW_AREA",
-    "DISPUTED",
-    "METHODS",
-    "TOO_FEW",
-    "consensus_run",
-    "find_run",
-    "last_pull_before",
-]
+__all__ = ["METHODS", "consensus_run", "find_run", "last_pull_before"]
 
 METHODS = ("majority", "dawid-skene", "staple")
-
-AGREED = "agreed"
-DISPUTED = "disputed"
-TOO_FEW = "too few raters"
-BELOW_AREA = "below the dispute's area"
 
 
 def find_run(session: Session, number: int | None = None) -> ConsensusRun:
@@ -116,7 +104,8 @@ def consensus_run(
         raise InputError(f"no method {method!r}; choose one of {', '.join(METHODS)}")
     if review_below is not None and not 0 <= review_below <= 1:
         raise InputError(f"--review-below {review_below:g} is no probability; give 0 to 1")
-    rated = rate(session, row)
+    tolerance_um = protocol_of(row).dispute.tolerance_um
+    rated = rate(session, row, wanted=Wanted(tolerance_um=tolerance_um))
     rule = rated.protocol.consensus
     needed = rule.min_raters if min_raters is None else min_raters
     if needed < 1:
@@ -144,8 +133,8 @@ def consensus_run(
         parameters={"min_raters": needed, "quorum": rule.quorum, **fused.parameters},
         input_digest=rated.input_digest,
         classes=list(rated.ratings.classes),
-        summary=_summary(rated, fused, states, entries, [a.decision for a in answers])
-        | _quality(rated, stated, options, bootstrap),
+        summary=run_summary(rated, fused, states, entries, [a.decision for a in answers])
+        | raters_summary(rated, stated, options, bootstrap),
         software_version=SOFTWARE_VERSION,
     )
     session.add(run)
@@ -205,7 +194,7 @@ def _entries(rated: StudyRatings, states: Sequence[str]) -> Iterable[Entry]:
         parts = disputed_components(
             item.geometry,
             min_area_px2=rule.min_area_um2 / um2_per_px2(mpp),
-            tolerance_px=length_px(rule.tolerance_um, mpp),
+            boundary=None if rated.strips is None else rated.strips.of_slide.get(item.slide.id),
         )
         for part in parts.kept:
             yield Entry(index, float(part.area) * um2_per_px2(mpp), float(severity[index]), part)
@@ -241,74 +230,6 @@ def _pattern(rated: StudyRatings, item: int) -> dict[str, str]:
         rater: ratings.classes[code]
         for rater, code in zip(ratings.raters, ratings.codes[item], strict=True)
         if code != NOT_RATED
-    }
-
-
-def _summary(
-    rated: StudyRatings,
-    fused: Fused,
-    states: Sequence[str],
-    entries: Sequence[Entry],
-    inherited: Sequence[Decision | None],
-) -> dict[str, Any]:
-    """What ``consensus show`` prints of a run, fixed when it was made."""
-    ratings = rated.ratings
-    classes: dict[str, dict[str, float]] = {
-        name: {"items": 0, "weight": 0.0} for name in ratings.classes
-    }
-    for label, weight, state in zip(fused.labels, ratings.weight, states, strict=True):
-        if state == AGREED:
-            classes[ratings.classes[label]]["items"] += 1
-            classes[ratings.classes[label]]["weight"] += float(weight)
-    left: dict[str, dict[str, float]] = defaultdict(lambda: {"items": 0, "weight": 0.0})
-    rest = {
-        index: float(weight)
-        for index, (weight, state) in enumerate(zip(ratings.weight, states, strict=True))
-        if state != AGREED
-    }
-    for entry, decision in zip(entries, inherited, strict=True):
-        rest[entry.item] -= entry.weight
-        if decision is None:
-            counted = left[DISPUTED]
-        elif decision.path_class is not None:
-            counted = classes[decision.path_class]
-        else:
-            counted = left[decision.answer]
-        counted["items"] += 1
-        counted["weight"] += entry.weight
-    for index, weight in rest.items():
-        # What of a disputed pattern is too small for the queue stays open like other specks.
-        state = BELOW_AREA if states[index] == DISPUTED else states[index]
-        left[state]["items"] += states[index] != DISPUTED
-        left[state]["weight"] += max(weight, 0.0)
-    queued = sum(entry.weight for entry in entries)
-    return {
-        "slides": len(ratings.slide_names),
-        "items": len(rated.items),
-        "classes": classes,
-        "open": {state: entry for state, entry in left.items() if entry["weight"] > 0},
-        "disputes": len(entries),
-        "disputed_weight": queued,
-        "inherited": sum(decision is not None for decision in inherited),
-        "raters": list(ratings.raters),
-        "weight_unit": ratings.weight_unit,
-        "excluded": [read.to_dict() for read in rated.excluded],
-        "notes": [*rated.notes, *fused.notes],
-        **({} if rated.matching is None else {"matching": rated.matching.to_dict()}),
-    }
-
-
-def _quality(
-    rated: StudyRatings, fused: Fused, options: FusionOptions, bootstrap: int
-) -> dict[str, Any]:
-    """What the summary says of the raters, and of how the method came to its end."""
-    drawn = {"bootstrap": bootstrap, "seed": options.seed}
-    per_class = {"staple_per_class": staple_document(rated.ratings)} if options.per_class else {}
-    return {
-        "raters_quality": quality_document(rated.ratings, fused, **drawn),
-        "quality_basis": quality_basis(rated.ratings, fused, **drawn),
-        "convergence": fused.convergence,
-        **per_class,
     }
 
 

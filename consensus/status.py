@@ -14,6 +14,7 @@ from annotation.tables import Annotator, ProtocolVersion, PullRead, Read, Slide
 from consensus.agreement import agreement
 from consensus.counted_reads import counted_reads, pulled_reads
 from consensus.decisions import answers_in_force
+from consensus.slide_items import Wanted
 from consensus.study_ratings import StudyRatings, rate
 from consensus.tables import ConsensusRun, Dispute
 
@@ -37,7 +38,7 @@ def study_status(session: Session) -> dict[str, Any]:
 def _protocol_status(session: Session, row: ProtocolVersion) -> dict[str, Any]:
     reads = _reads(session, row)
     try:
-        rated = rate(session, row, with_geometry=False) if reads else None
+        rated = rate(session, row, wanted=Wanted(geometry=False)) if reads else None
     except PathquorumError as error:
         rated, refusal = None, str(error)
     else:

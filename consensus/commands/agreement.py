@@ -9,12 +9,14 @@ import click
 
 from annotation.errors import InputError
 from annotation.terminal import Invocation, Outcome, command, counted, table
+from consensus.commands.boundary_table import show_boundary
 from consensus.commands.comparison_tables import show_comparisons
 from consensus.commands.detection_tables import show_detection
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from annotation.protocol import Protocol
     from consensus.weights_file import ClassWeights
 
 ADJUDICATED = "adjudicated"
@@ -63,6 +65,11 @@ INTERVAL = click.option(
 @click.option("--run", type=int, help="With --reference adjudicated; default: the latest run.")
 @click.option("--as-of", metavar="T", help="A pull's number or an ISO 8601 time.")
 @click.option("--include-derived", is_flag=True, help="Count what began as our own objects.")
+@click.option(
+    "--tolerance-um",
+    type=click.FloatRange(min=0),
+    help="Of regions: also without strips along boundaries up to this wide; default: the protocol's.",
+)
 @click.option("--thresholds", is_flag=True, help="Of objects: match at other thresholds as well.")
 @command
 def agreement(
@@ -80,6 +87,7 @@ def agreement(
     as_of: str | None,
     include_derived: bool,
     thresholds: bool,
+    tolerance_um: float | None,
 ) -> Outcome:
     """How far the raters agree: per class and overall, with intervals.
 
@@ -95,6 +103,10 @@ def agreement(
         raise InputError(f"--run belongs to --reference {ADJUDICATED} in a store")
     custom = None if weights_file is None else read_weights(weights_file)
     if file is not None:
+        if tolerance_um is not None:
+            raise InputError(
+                "--tolerance-um is about the store's regions; leave it out with --table"
+            )
         if thresholds:
             raise InputError("--thresholds matches the store's objects; leave it out with --table")
         if protocol is not None or as_of is not None or include_derived:
@@ -112,10 +124,13 @@ def agreement(
         )
     from annotation.lookup import find_protocol
     from annotation.revisions import parse_as_of
+    from annotation.study import protocol_of
+    from consensus.boundary_document import boundary_part
     from consensus.comparisons import Method, against_others, rater_reference
     from consensus.objects_document import objects_part
     from consensus.replicates import rate_replicates
     from consensus.run_reference import run_for, run_reference
+    from consensus.slide_items import Wanted
     from consensus.study_ratings import rate
 
     with invocation.store.reading() as session:
@@ -129,8 +144,11 @@ def agreement(
             row,
             as_of_pull=as_of_pull,
             include_derived=include_derived,
-            with_geometry=False,
-            with_ladder=thresholds,
+            wanted=Wanted(
+                geometry=False,
+                ladder=thresholds,
+                tolerance_um=_tolerance(tolerance_um, protocol_of(row)),
+            ),
         )
         repeated = rate_replicates(
             session, row, as_of_pull=as_of_pull, include_derived=include_derived
@@ -156,8 +174,19 @@ def agreement(
         document["reference"] = rater_reference(ratings, reference, method)
     document["protocol"] = f"{rated.row.name}@{rated.row.version}"
     document |= objects_part(rated, method.weights, document)
+    document |= boundary_part(rated, method)
     document["excluded"] = [read.to_dict() for read in rated.excluded]
     return _outcome(document)
+
+
+def _tolerance(asked_um: float | None, protocol: Protocol) -> float:
+    """The width of strips: what is asked for, else the protocol's."""
+    if asked_um is not None and protocol.task != "regions":
+        raise InputError(
+            f"protocol {protocol.name!r} rates {protocol.task}, which have no boundaries in common; "
+            "leave --tolerance-um out"
+        )
+    return protocol.dispute.tolerance_um if asked_um is None else asked_um
 
 
 def _of_table(
@@ -235,6 +264,7 @@ def show_agreement(console: Console, document: dict[str, Any]) -> None:
     if found and found["f1"]["value"] is not None:
         value, interval, remark = _cells(found["f1"], False)
         console.print(f"Found by both (F1): {value} {interval} {remark}".rstrip(), markup=False)
+    show_boundary(console, document, COEFFICIENTS)
     show_comparisons(console, document)
     show_detection(console, document)
     for read in document.get("excluded", []):

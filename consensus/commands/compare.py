@@ -124,6 +124,7 @@ def _store_arms(
     from annotation.lookup import find_protocol
     from annotation.revisions import parse_as_of
     from consensus.arms import Arm
+    from consensus.slide_items import Wanted
     from consensus.study_ratings import rate
 
     arms = []
@@ -134,7 +135,7 @@ def _store_arms(
                 session,
                 row,
                 as_of_pull=parse_as_of(session, as_of),
-                with_geometry=False,
+                wanted=Wanted(geometry=False),
                 replicate=replicate,
             )
             weights = weights or rated.protocol.weights

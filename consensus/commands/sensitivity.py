@@ -55,11 +55,12 @@ def consensus_sensitivity(
     if classes is not None:
         raise InputError("--classes belongs to --table; the protocol names the store's classes")
     from annotation.lookup import find_protocol
+    from consensus.slide_items import Wanted
     from consensus.study_ratings import rate
     from consensus.study_votes import vote_rule
 
     with invocation.store.reading() as session:
-        rated = rate(session, find_protocol(session, protocol), with_geometry=False)
+        rated = rate(session, find_protocol(session, protocol), wanted=Wanted(geometry=False))
         rule = rated.protocol.consensus
         found = sensitivity(
             rated.ratings,

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from consensus.adjudication_queue import QueueEntry, queue
 from consensus.decisions import CLASS, EXCLUDE, INDETERMINATE, answers_in_force
+from consensus.item_states import AGREED, BELOW_AREA, DISPUTED, TOO_FEW
 from consensus.reporting.numbers import (
     AreaScale,
     area_um2_text,
@@ -19,7 +20,6 @@ from consensus.reporting.numbers import (
     moment_text,
     percent_text,
 )
-from consensus.runs import AGREED, BELOW_AREA, DISPUTED, TOO_FEW
 from consensus.tables import ConsensusItem, ConsensusRun, Decision
 
 __all__ = ["ConsensusSection", "DisputeRow", "consensus_section"]

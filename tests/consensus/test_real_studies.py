@@ -26,6 +26,7 @@ from consensus.comparisons import Method
 from consensus.objects_document import objects_part
 from consensus.ratings import NOT_RATED
 from consensus.replicates import rate_replicates
+from consensus.slide_items import Wanted
 from consensus.study_ratings import StudyRatings, rate
 from tests.conftest import CommandResult
 
@@ -208,7 +209,8 @@ def test_f1_at_the_threshold_lies_below_that_of_groups_and_falls_as_it_rises(
 ) -> None:
     """Groups hold pairs that miss an IoU of 0.5 by a hair (EIPH: 0.790); naming hardly moves."""
     with eiph.store.reading() as session:
-        rated = rate(session, find_protocol(session, task), with_geometry=False, with_ladder=True)
+        wanted = Wanted(geometry=False, ladder=True)
+        rated = rate(session, find_protocol(session, task), wanted=wanted)
     document = agreement(rated.ratings, weights=rated.protocol.weights).to_dict()
     found = objects_part(rated, rated.protocol.weights, document)["detection"]
     assert found["f1_strict"]["value"] == pytest.approx(f1, abs=5e-4)

@@ -160,31 +160,21 @@ def test_components_touching_in_a_corner_are_two_in_reading_order() -> None:
     assert connected_components(GeometryCollection([Point(1, 1)])) == []
 
 
-def test_specks_and_thin_strips_are_left_out_and_accounted_for() -> None:
-    """Below the least area or nowhere wider than the tolerance: not asked, but told."""
-    strip, speck, broad = box(0, 0, 100, 2), box(0, 10, 3, 13), box(0, 20, 10, 30)
-    ring = Point(50, 60).buffer(20).difference(Point(50, 60).buffer(18.5))
-    region = MultiPolygon([strip, speck, broad, ring])
-    found = disputed_components(region, min_area_px2=10, tolerance_px=2.5)
+def test_specks_are_left_out_and_accounted_for() -> None:
+    """Below the least area: not asked, but told."""
+    speck, broad = box(0, 10, 3, 13), box(0, 20, 10, 30)
+    found = disputed_components(MultiPolygon([speck, broad]), min_area_px2=10)
     assert [same_region(part, broad) for part in found.kept] == [True]
-    assert found.dropped_px2 == pytest.approx(200 + 9 + ring.area)
-    assert found.n_dropped == 3
-    everything = disputed_components(region)
-    assert len(everything.kept) == 4
+    assert found.dropped_px2 == pytest.approx(9)
+    assert found.n_dropped == 1
+    everything = disputed_components(MultiPolygon([speck, broad]))
+    assert len(everything.kept) == 2
     assert everything.dropped_px2 == 0
 
 
-def test_a_strip_with_a_broad_place_stays_whole() -> None:
-    """A component that is wider than the tolerance anywhere is kept with its thin ends."""
-    region = box(0, 0, 100, 1).union(box(40, 0, 45, 6))
-    found = disputed_components(region, tolerance_px=2)
-    assert found.kept[0].area == pytest.approx(region.area)
-
-
-def test_negative_limits_are_refused() -> None:
-    """A negative tolerance is an error and not a dilation."""
-    with pytest.raises(InputError, match="tolerance -1 px"):
-        disputed_components(box(0, 0, 1, 1), tolerance_px=-1)
+def test_a_negative_least_area_is_refused() -> None:
+    with pytest.raises(InputError, match="least area -1 px2"):
+        disputed_components(box(0, 0, 1, 1), min_area_px2=-1)
 
 
 def test_regions_dissolve_by_label() -> None:

@@ -1,0 +1,203 @@
+"""What reads hold of one slide, and the items that follow: regions, objects, or the slide itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from annotation.protocol import Protocol
+from annotation.revisions import revisions_in_force
+from annotation.tables import Annotation, Revision, Slide
+from consensus.counted_reads import CountedRead
+from consensus.detection import Threshold, ladder
+from consensus.matching import ObjectLayer
+from consensus.object_items import ObjectItems, object_items
+from consensus.overlay import Layer
+from consensus.ratings import NOT_RATED
+from consensus.region_items import RegionItems, region_items
+
+__all__ = ["Drawn", "SlideItems", "Wanted", "drawn_by", "slide_items", "thresholds_of"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for beside the ratings.
+
+    ``geometry`` asks where items lie; statistics need none. ``ladder`` matches objects at
+    thresholds around the protocol's as well. ``tolerance_um`` is the width up to which regions
+    that differ along a boundary are strips; 0 asks for none.
+    """
+
+    geometry: bool = True
+    ladder: bool = False
+    tolerance_um: float = 0.0
+
+
+@dataclass
+class Drawn:
+    """What one read holds, as it is rated."""
+
+    rater: str
+    geometries: list[shapely.Geometry] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)
+    uuids: list[str] = field(default_factory=list)
+    domain: list[shapely.Geometry] = field(default_factory=list)
+    label: int = NOT_RATED
+
+
+@dataclass
+class SlideItems:
+    """The items of one slide, codes by the raters who read it."""
+
+    raters: list[str]
+    codes: NDArray[np.int32]
+    weight: NDArray[np.float64]
+    geometries: list[shapely.Geometry | None]
+    notes: list[str] = field(default_factory=list)
+    objects: ObjectItems | None = None
+    regions: RegionItems | None = None
+
+
+def drawn_by(
+    session: Session,
+    protocol: Protocol,
+    read: CountedRead,
+    as_of_pull: int | None,
+    include_derived: bool,
+    digest: hashlib._Hash,
+) -> Drawn:
+    """What a read holds; its objects and their revisions enter the digest."""
+    drawn = Drawn(read.annotator)
+    digest.update(f"\0{read.slide.name}\0{read.annotator}".encode())
+    standing = revisions_in_force(session, [read.read], as_of_pull)
+    for annotation, revision in sorted(standing, key=lambda pair: pair[0].uuid):
+        if revision.derived_from is not None and not include_derived:
+            continue
+        digest.update(annotation.uuid.encode() + revision.digest)
+        _place(protocol, drawn, annotation, revision)
+    return drawn
+
+
+def _place(protocol: Protocol, drawn: Drawn, annotation: Annotation, revision: Revision) -> None:
+    """Put a revision where its task wants it, or leave it out: stored, not rated."""
+    if revision.object_type == "slide":
+        if protocol.task == "slides" and revision.mapped_class is not None:
+            drawn.label = protocol.codes[revision.mapped_class]
+        return
+    wkb = revision.rated_geometry or revision.geometry
+    if revision.class_kind == "domain":
+        drawn.domain += _areas(shapely.from_wkb(wkb))
+    elif revision.class_kind == "class" and revision.mapped_class is not None:
+        geometry = shapely.from_wkb(wkb)
+        if protocol.task == "regions":
+            areas = _areas(geometry) if revision.object_type == "annotation" else []
+            if not areas:
+                return
+            geometry = areas[0] if len(areas) == 1 else shapely.multipolygons(areas)
+        drawn.geometries.append(geometry)
+        drawn.codes.append(protocol.codes[revision.mapped_class])
+        drawn.uuids.append(annotation.uuid)
+
+
+def _areas(geometry: shapely.Geometry) -> list[shapely.Geometry]:
+    return [part for part in shapely.get_parts(geometry).tolist() if part.area > 0]
+
+
+def _domain(protocol: Protocol, drawn: Drawn) -> shapely.Geometry | None:
+    if protocol.domain.rule != "declared":
+        return None
+    return shapely.union_all(drawn.domain)
+
+
+def _region_items(
+    protocol: Protocol, slide: Slide, drawn: Sequence[Drawn], wanted: Wanted
+) -> SlideItems:
+    """Regions: an item is a distinct label pattern on the slide, its weight the area in um2."""
+    found = region_items(
+        protocol,
+        slide,
+        [
+            Layer(
+                rater=d.rater,
+                geometries=np.array(d.geometries, dtype=object),
+                codes=np.array(d.codes, dtype=np.int32),
+                domain=_domain(protocol, d),
+            )
+            for d in drawn
+        ],
+        with_geometry=wanted.geometry,
+        tolerance_um=wanted.tolerance_um,
+    )
+    return SlideItems(
+        raters=[d.rater for d in drawn],
+        codes=found.codes,
+        weight=found.weight_um2,
+        geometries=found.geometries,
+        notes=found.notes,
+        regions=found,
+    )
+
+
+def _object_items(
+    protocol: Protocol, slide: Slide, drawn: Sequence[Drawn], wanted: Wanted
+) -> SlideItems:
+    """Objects: a group of matched objects is an item; who drew none there says `absent`."""
+    found = object_items(
+        [
+            ObjectLayer(
+                rater=d.rater, uuids=d.uuids, geometries=np.array(d.geometries, dtype=object)
+            )
+            for d in drawn
+        ],
+        [np.array(d.codes, dtype=np.int64) for d in drawn],
+        [_domain(protocol, d) for d in drawn],
+        absent=len(protocol.classes),
+        thresholds=thresholds_of(protocol, wanted.ladder),
+        mpp=slide.mpp,
+        with_geometry=wanted.geometry,
+    )
+    return SlideItems(
+        raters=[d.rater for d in drawn],
+        codes=found.codes,
+        weight=np.ones(len(found.codes)),
+        geometries=found.geometries,
+        notes=list(_object_notes(slide, found)),
+        objects=found,
+    )
+
+
+def thresholds_of(protocol: Protocol, with_ladder: bool) -> tuple[Threshold, ...]:
+    """The protocol's thresholds of matching, and the ladder around them if it is asked for."""
+    iou, distance_um = protocol.matching.iou, protocol.matching.distance_um
+    return (Threshold(iou, distance_um), *(ladder(iou, distance_um) if with_ladder else ()))
+
+
+def _object_notes(slide: Slide, found: ObjectItems) -> Iterator[str]:
+    if found.n_outside:
+        yield f"{slide.name}: {found.n_outside} objects outside every declared domain are not rated"
+    if found.matching.n_heuristic:
+        yield f"{slide.name}: {found.matching.told()}"
+
+
+def _label_items(
+    protocol: Protocol, slide: Slide, drawn: Sequence[Drawn], wanted: Wanted
+) -> SlideItems:
+    """Slides: one label a read."""
+    codes = np.array([[d.label for d in drawn]], dtype=np.int32)
+    return SlideItems([d.rater for d in drawn], codes, np.ones(1), [None])
+
+
+_ITEMS = {"regions": _region_items, "objects": _object_items, "slides": _label_items}
+
+
+def slide_items(
+    protocol: Protocol, slide: Slide, drawn: Sequence[Drawn], wanted: Wanted
+) -> SlideItems:
+    """The items of one slide under the protocol's task."""
+    return _ITEMS[protocol.task](protocol, slide, drawn, wanted)
