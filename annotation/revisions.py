@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -14,7 +14,15 @@ from annotation.errors import InputError
 from annotation.lookup import find_pull
 from annotation.tables import Annotation, Pull, Revision
 
-__all__ = ["Standing", "latest_revision_ids", "parse_as_of", "revisions_in_force", "standing"]
+__all__ = [
+    "RatedObject",
+    "Standing",
+    "latest_revision_ids",
+    "parse_as_of",
+    "rated_objects",
+    "revisions_in_force",
+    "standing",
+]
 
 REMOVED = "removed"
 
@@ -28,6 +36,18 @@ class Standing:
     removed: bool
     digest: bytes
     parent: str | None
+
+
+class RatedObject(NamedTuple):
+    """An object of a read; ``wkb`` is its geometry as it is rated, clipped to the slide."""
+
+    uuid: str
+    digest: bytes
+    derived_from: str | None
+    object_type: str
+    class_kind: str
+    mapped_class: str | None
+    wkb: bytes
 
 
 def latest_revision_ids(read_ids: Sequence[int], as_of_pull: int | None = None) -> Select[Any]:
@@ -54,6 +74,30 @@ def revisions_in_force(
         .execution_options(yield_per=5000)
     )
     yield from rows
+
+
+def rated_objects(
+    session: Session, read_id: int, as_of_pull: int | None = None
+) -> Sequence[RatedObject]:
+    """What of a read's objects in force enters its ratings, by UUID.
+
+    Columns instead of whole rows: a read has as many as somebody drew.
+    """
+    rows = session.execute(
+        select(
+            Annotation.uuid,
+            Revision.digest,
+            Revision.derived_from,
+            Revision.object_type,
+            Revision.class_kind,
+            Revision.mapped_class,
+            func.coalesce(Revision.rated_geometry, Revision.geometry),
+        )
+        .join(Revision, Revision.annotation_id == Annotation.id)
+        .where(Revision.id.in_(latest_revision_ids([read_id], as_of_pull)))
+        .where(Revision.state != REMOVED)
+    )
+    return sorted((RatedObject(*row) for row in rows), key=lambda found: found.uuid)
 
 
 def standing(session: Session, read_id: int) -> dict[str, Standing]:

@@ -241,6 +241,8 @@ def _write_items(
     states: Sequence[str],
 ) -> list[int]:
     ratings = rated.ratings
+    posterior = np.round(fused.posterior, 9).tolist()
+    wkb = shapely.to_wkb(np.array([item.geometry for item in rated.items], dtype=object))
     rows = [
         {
             "run_id": run.id,
@@ -250,8 +252,8 @@ def _write_items(
             "pattern": _pattern(rated, index),
             "label": ratings.classes[fused.labels[index]] if states[index] == AGREED else None,
             "state": states[index],
-            "posterior": [round(float(p), 9) for p in fused.posterior[index]],
-            "geometry": None if item.geometry is None else shapely.to_wkb(item.geometry),
+            "posterior": posterior[index],
+            "geometry": wkb[index],
         }
         for index, item in enumerate(rated.items)
     ]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from annotation.protocol import Protocol
-from annotation.revisions import revisions_in_force
-from annotation.tables import Annotation, Revision, Slide
+from annotation.revisions import rated_objects
+from annotation.tables import Slide
 from consensus.counted_reads import CountedRead
 from consensus.detection import Threshold, ladder
 from consensus.matching import ObjectLayer
@@ -23,6 +23,8 @@ from consensus.ratings import NOT_RATED
 from consensus.region_items import RegionItems, region_items
 
 __all__ = ["Drawn", "SlideItems", "Wanted", "drawn_by", "slide_items", "thresholds_of"]
+
+POLYGON = 3  # shapely.get_type_id
 
 
 @dataclass(frozen=True)
@@ -75,38 +77,50 @@ def drawn_by(
     """What a read holds; its objects and their revisions enter the digest."""
     drawn = Drawn(read.annotator)
     digest.update(f"\0{read.slide.name}\0{read.annotator}".encode())
-    standing = revisions_in_force(session, [read.read], as_of_pull)
-    for annotation, revision in sorted(standing, key=lambda pair: pair[0].uuid):
-        if revision.derived_from is not None and not include_derived:
-            continue
-        digest.update(annotation.uuid.encode() + revision.digest)
-        _place(protocol, drawn, annotation, revision)
+    objects = [
+        found
+        for found in rated_objects(session, read.read, as_of_pull)
+        if found.derived_from is None or include_derived
+    ]
+    digest.update(b"".join(found.uuid.encode() + found.digest for found in objects))
+    # Everything else is stored, and not rated.
+    domain = [found for found in objects if found.class_kind == "domain"]
+    classed = [
+        found for found in objects if found.class_kind == "class" and found.mapped_class is not None
+    ]
+    for found in classed:
+        if found.object_type == "slide" and protocol.task == "slides":
+            drawn.label = protocol.codes[str(found.mapped_class)]
+    if protocol.task == "slides":
+        return drawn
+    wanted = [
+        found
+        for found in classed
+        if found.object_type == "annotation"
+        or (protocol.task == "objects" and found.object_type != "slide")
+    ]
+    geometries = shapely.from_wkb([found.wkb for found in wanted])
+    if protocol.task == "regions":
+        geometries = _areal(geometries)
+    for found, geometry in zip(wanted, geometries, strict=True):
+        if geometry is not None:
+            drawn.geometries.append(geometry)
+            drawn.codes.append(protocol.codes[str(found.mapped_class)])
+            drawn.uuids.append(found.uuid)
+    for geometry in _areal(shapely.from_wkb([found.wkb for found in domain])):
+        if geometry is not None:
+            drawn.domain.append(geometry)
     return drawn
 
 
-def _place(protocol: Protocol, drawn: Drawn, annotation: Annotation, revision: Revision) -> None:
-    """Put a revision where its task wants it, or leave it out: stored, not rated."""
-    if revision.object_type == "slide":
-        if protocol.task == "slides" and revision.mapped_class is not None:
-            drawn.label = protocol.codes[revision.mapped_class]
-        return
-    wkb = revision.rated_geometry or revision.geometry
-    if revision.class_kind == "domain":
-        drawn.domain += _areas(shapely.from_wkb(wkb))
-    elif revision.class_kind == "class" and revision.mapped_class is not None:
-        geometry = shapely.from_wkb(wkb)
-        if protocol.task == "regions":
-            areas = _areas(geometry) if revision.object_type == "annotation" else []
-            if not areas:
-                return
-            geometry = areas[0] if len(areas) == 1 else shapely.multipolygons(areas)
-        drawn.geometries.append(geometry)
-        drawn.codes.append(protocol.codes[revision.mapped_class])
-        drawn.uuids.append(annotation.uuid)
-
-
-def _areas(geometry: shapely.Geometry) -> list[shapely.Geometry]:
-    return [part for part in shapely.get_parts(geometry).tolist() if part.area > 0]
+def _areal(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Of each geometry what has an area, polygons or multipolygons; None where nothing has."""
+    areal = np.array(geometries, dtype=object)
+    for index in np.flatnonzero(shapely.get_type_id(areal) != POLYGON):
+        parts = [part for part in shapely.get_parts(areal[index]).tolist() if part.area > 0]
+        areal[index] = shapely.multipolygons(parts) if len(parts) > 1 else (parts or [None])[0]
+    areal[shapely.area(areal) == 0] = None
+    return areal
 
 
 def _domain(protocol: Protocol, drawn: Drawn) -> shapely.Geometry | None:
