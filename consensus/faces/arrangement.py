@@ -142,8 +142,8 @@ class Arrangement:
         stop = np.append(walk[1:], len(x))
         sweep_px2, length_px = np.empty((2, len(walk)))
         # Block by block, since this takes a dozen numbers for each vertex.
-        cuts = np.searchsorted(walk, np.arange(0, len(x), BLOCK_VERTICES)).tolist()
-        for low, high in zip(cuts, [*cuts[1:], len(walk)], strict=True):
+        for at in range(0, len(x), BLOCK_VERTICES):
+            low, high = np.searchsorted(walk, (at, at + BLOCK_VERTICES))
             if low == high:
                 continue
             first = walk[low]

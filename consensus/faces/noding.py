@@ -36,6 +36,9 @@ STRIPE_EDGES = 1 << 15
 PAIRS = 1 << 21
 """Pairs that are looked at together."""
 
+UNSURE = 1e-5
+"""Steps from a half within which floats, that are off by 10^-7 at most, don't decide."""
+
 CLOSE = 2.0**-26
 """Share of an edge between two places that a sorting key tells apart."""
 
@@ -62,9 +65,13 @@ def node_outlines(
     if len(outlines.x) == 0:
         return outlines
     following = outlines.following
+    preceding = np.empty_like(following)
+    preceding[following] = np.arange(len(following))
     rows = _Rows.of(outlines, following, stripe_edges)
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(lambda part: _meetings(outlines, following, part), rows.stripes()))
+        found = list(
+            pool.map(lambda part: _meetings(outlines, following, preceding, part), rows.stripes())
+        )
     found.append(_turns(outlines, following))
     for meetings in found:
         outlines.node[meetings.vertex] = True
@@ -209,7 +216,7 @@ class _Edges:
         return cls(number, after, xa, ya, xb, yb, *x_box, *y_box, xb - xa, yb - ya)
 
 
-def _meetings(outlines: Outlines, following: Ints, stripe: _Stripe) -> _Meetings:
+def _meetings(outlines: Outlines, following: Ints, preceding: Ints, stripe: _Stripe) -> _Meetings:
     """Where the edges of a stripe meet."""
     edges = _Edges.of(outlines, stripe.edge, following[stripe.edge])
     parts, pairs, crossings = [], [], []
@@ -227,6 +234,10 @@ def _meetings(outlines: Outlines, following: Ints, stripe: _Stripe) -> _Meetings
     here = (row >= stripe.first) & (row < stripe.stop)
     s, t, x, y = s[here], t[here], x[here], y[here]
     parts += [_at(edges, s, x, y), _at(edges, t, x, y), _third(edges, one, other, s, t, x, y)]
+    for crossed in (s, t):  # pairs leave out the edges next to them on their rings
+        number = edges.number[crossed]
+        for beside in (preceding[number], following[number]):
+            parts.append(_passing(_Edges.of(outlines, beside, following[beside]), x, y))
     return _Meetings.joined(parts)
 
 
@@ -241,6 +252,8 @@ def _near_pairs(edges: _Edges, stripe: _Stripe) -> Iterator[tuple[Ints, Ints]]:
         (edges.x_min[entry] - 1 - stripe.x_low) >> COARSE_BITS
     )
     key = np.sort((place << EDGE_BITS) + entry)
+    if len(key) == 0:
+        return
     entry = key & ((1 << EDGE_BITS) - 1)
     row = (key >> (EDGE_BITS + X_BITS)) + stripe.first
     reach = (edges.x_max[entry] + 1 - stripe.x_low) >> COARSE_BITS
@@ -248,7 +261,9 @@ def _near_pairs(edges: _Edges, stripe: _Stripe) -> Iterator[tuple[Ints, Ints]]:
     n_after = np.searchsorted(key, last) - np.arange(1, len(key) + 1)
     y_min, y_max, first_row = edges.y_min[entry] - 1, edges.y_max[entry], low[entry]
     number, after = edges.number[entry], edges.after[entry]
-    cuts = np.searchsorted(np.cumsum(n_after), np.arange(0, n_after.sum(), PAIRS), side="right")
+    so_far = np.cumsum(n_after)
+    cuts = np.searchsorted(so_far, np.arange(PAIRS, so_far[-1], PAIRS), side="right")
+    cuts = np.unique(np.append(0, cuts))
     for start, stop in zip(cuts, np.append(cuts[1:], len(key)), strict=True):
         n = n_after[start:stop]
         one = np.repeat(np.arange(start, stop), n)
@@ -291,10 +306,9 @@ class _Sides:
         cross = ((self.other_a < 0) != (self.other_b < 0)) & ((self.one_a < 0) != (self.one_b < 0))
         cross &= (self.other_a != 0) & (self.other_b != 0) & (self.one_a != 0) & (self.one_b != 0)
         at = np.flatnonzero(cross)
-        one, start_side = self.one[at], self.one_a[at]
-        share = start_side / (start_side - self.one_b[at])
-        x = self.edges.xa[one] + np.rint(self.edges.dx[one] * share).astype(np.int64)
-        y = self.edges.ya[one] + np.rint(self.edges.dy[one] * share).astype(np.int64)
+        one, start, end = self.one[at], self.one_a[at], self.one_b[at]
+        x = self.edges.xa[one] + _share_of(self.edges.dx[one], start, start - end)
+        y = self.edges.ya[one] + _share_of(self.edges.dy[one], start, start - end)
         return one, self.other[at], x, y
 
     def touching(self) -> _Meetings:
@@ -305,13 +319,12 @@ class _Sides:
             (self.one, self.other, self.other_a, self.other_b),
             (self.other, self.one, self.one_a, self.one_b),
         ):
-            # Half a step off an edge is half of its reach, in twice the area of the triangle.
-            reach = (np.abs(edges.dx) + np.abs(edges.dy))[edge]
+            dx, dy = edges.dx[edge], edges.dy[edge]
             for side, x, y, vertex in (
                 (side_of_a, edges.xa, edges.ya, edges.number),
                 (side_of_b, edges.xb, edges.yb, edges.after),
             ):
-                on = np.flatnonzero(2 * np.abs(side) <= reach)
+                on = np.flatnonzero(_meets_square(side, dx, dy))
                 on = on[_boxed(edges, edge[on], x[end[on]], y[end[on]])]
                 parts.append(_at(edges, edge[on], x[end[on]], y[end[on]]))
                 parts.append(_Meetings(none, none, none, vertex[end[on]]))
@@ -326,11 +339,43 @@ def _boxed(edges: _Edges, edge: Ints, x: Ints, y: Ints) -> NDArray[np.bool_]:
 
 
 def _beside(edges: _Edges, edge: Ints, x: Ints, y: Ints) -> NDArray[np.bool_]:
-    """Whether edges pass through the square around a point: within half a step."""
+    """Whether edges pass through the squares of points."""
     dx, dy = edges.dx[edge], edges.dy[edge]
-    off = np.abs(dx * (y - edges.ya[edge]) - dy * (x - edges.xa[edge]))
-    near: NDArray[np.bool_] = 2 * off <= np.abs(dx) + np.abs(dy)
-    return near & _boxed(edges, edge, x, y)
+    side = dx * (y - edges.ya[edge]) - dy * (x - edges.xa[edge])
+    return _meets_square(side, dx, dy) & _boxed(edges, edge, x, y)
+
+
+def _meets_square(side: Ints, dx: Ints, dy: Ints) -> NDArray[np.bool_]:
+    """Whether a line in direction (dx, dy) meets the square of one step around a point.
+
+    Squares tile the plane: of its corners only the lowest in x and y belongs to a square, and a
+    line that touches another one doesn't meet it. No line between points of the grid runs along
+    the side of a square.
+
+    Parameters
+    ----------
+    side
+        Twice the area between the line's direction and the point.
+    """
+    twice, reach = 2 * np.abs(side), np.abs(dx) + np.abs(dy)
+    meets: NDArray[np.bool_] = twice <= reach
+    corner = np.flatnonzero(meets & (twice == reach))
+    if len(corner):
+        dx, dy, side = dx[corner], dy[corner], side[corner]
+        falls = (dx != 0) & (dy != 0) & ((dx < 0) != (dy < 0))
+        meets[corner] = falls & ((side > 0) == (dx > 0))
+    return meets
+
+
+def _share_of(length: Ints, part: Ints, whole: Ints) -> Ints:
+    """``length * part / whole`` to the nearest step, halves up: exact."""
+    steps = length * (part / whole) + 0.5
+    nearest = np.floor(steps).astype(np.int64)
+    # Products of three numbers don't fit into 64 bits; where floats are unsure, Python's do.
+    for i in np.flatnonzero(np.abs(steps - np.rint(steps)) < UNSURE):
+        above, below = 2 * int(length[i]) * int(part[i]), 2 * int(whole[i])
+        nearest[i] = (above + int(whole[i])) // below
+    return nearest
 
 
 def _at(edges: _Edges, edge: Ints, x: Ints, y: Ints) -> _Meetings:
@@ -340,6 +385,13 @@ def _at(edges: _Edges, edge: Ints, x: Ints, y: Ints) -> _Meetings:
     between = ~(at_a | at_b)
     vertex = np.concatenate([edges.number[edge[at_a]], edges.after[edge[at_b]]])
     return _Meetings(edges.number[edge[between]], x[between], y[between], vertex)
+
+
+def _passing(edges: _Edges, x: Ints, y: Ints) -> _Meetings:
+    """Places that their edge, one for each, passes by."""
+    edge = np.arange(len(x))
+    by = np.flatnonzero(_beside(edges, edge, x, y))
+    return _at(edges, by, x[by], y[by])
 
 
 def _third(edges: _Edges, one: Ints, other: Ints, s: Ints, t: Ints, x: Ints, y: Ints) -> _Meetings:

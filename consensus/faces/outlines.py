@@ -61,7 +61,8 @@ class Outlines:
         coords *= 1 / GRID_PX
         x, y = np.rint(coords, out=coords).astype(np.int64).T
         del coords
-        new = np.append(x[1:] != x[:-1], True) | np.append(y[1:] != y[:-1], True)
+        new = np.zeros(len(x), dtype=bool)
+        new[:-1] = (x[1:] != x[:-1]) | (y[1:] != y[:-1])
         new[np.cumsum(size) - 1] = False  # the vertex that closes the ring
         ring = np.repeat(np.arange(len(size), dtype=np.int32), size)[new]
         x, y = x[new], y[new]
