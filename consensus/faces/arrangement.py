@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,9 @@ from scipy.sparse.csgraph import connected_components
 
 from consensus.faces.noding import STRIPE_EDGES, node_outlines
 from consensus.faces.outlines import GRID_PX, Outlines
+from consensus.faces.turns import Ints, Turns, compact, numbered_cycles
 
-__all__ = ["Arrangement", "Bounds", "arrange", "numbered_cycles"]
-
-Ints = NDArray[np.integer[Any]]
-"""Ints of things take 32 bits where they fit, since there are millions of them."""
+__all__ = ["Arrangement", "Bounds", "arrange"]
 
 THREAD_PX = 4 * GRID_PX
 """Width up to which a face between outlines comes of rounding them."""
@@ -40,9 +37,6 @@ MOST_ROUNDS = 4
 
 BLOCK_VERTICES = 1 << 18
 """Vertices that are measured at a time."""
-
-NODE_ANGLE_BITS = 63
-"""Bits of the key by which half-chains are sorted around their nodes."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ class Arrangement:
     last: Ints
     origin: Ints
     bends: NDArray[np.bool_]
-    turns: _Turns
+    turns: Turns
     bounds: Bounds
 
     @classmethod
@@ -91,15 +85,15 @@ class Arrangement:
         left = np.where((outlines.inward[ring_of_visit] > 0) == along, 0, 1)
         first, n_edges, last = visit[walk], n_edges[walk], visit[after[walk]]
         origin = np.stack([node[walk], node[after[walk]]], axis=1).reshape(-1)
-        turns = _Turns.of(outlines, first, n_edges, last, origin, n_nodes)
-        bounds = Bounds(_compact(2 * chain + left), _compact(ring_of_visit))
+        turns = Turns.of(outlines, first, n_edges, last, origin, n_nodes)
+        bounds = Bounds(compact(2 * chain + left), compact(ring_of_visit))
         bends = np.bincount(node, outlines.bends[visit], minlength=n_nodes) > 0
         return cls(
             outlines=outlines,
-            first=_compact(first),
-            n_edges=_compact(n_edges),
-            last=_compact(last),
-            origin=_compact(origin),
+            first=compact(first),
+            n_edges=compact(n_edges),
+            last=compact(last),
+            origin=compact(origin),
             bends=bends,
             turns=turns,
             bounds=bounds,
@@ -217,62 +211,6 @@ class Arrangement:
         return replace(self, turns=self.turns.among(np.repeat(chosen, 2)))
 
 
-@dataclass(frozen=True)
-class _Turns:
-    """Half-chains sorted by the node that they leave, and counterclockwise around it.
-
-    ``order`` holds half-chains, ``node`` the node of each; ``n_half_chains`` is their number.
-    """
-
-    order: Ints
-    node: Ints
-    n_half_chains: int
-
-    @classmethod
-    def of(
-        cls, outlines: Outlines, first: Ints, n_edges: Ints, last: Ints, origin: Ints, n_nodes: int
-    ) -> _Turns:
-        """Sort by the direction of the first edge; where that is close, exactly."""
-        x, y = outlines.x, outlines.y
-        second = np.where(n_edges > 1, first + 1, last)
-        last_but_one = first + n_edges - 1
-        dx = np.stack([x[second] - x[first], x[last_but_one] - x[last]], axis=1).reshape(-1)
-        dy = np.stack([y[second] - y[first], y[last_but_one] - y[last]], axis=1).reshape(-1)
-        angle_bits = min(NODE_ANGLE_BITS - max(n_nodes, 1).bit_length(), 50)
-        turn = (np.arctan2(dy, dx) + np.pi) * (((1 << angle_bits) - 1) / (2 * np.pi))
-        key = (origin << angle_bits) + turn.astype(np.int64)
-        order = np.argsort(key)
-        # Directions that the key can't tell apart, or only just.
-        while True:
-            close = np.flatnonzero(np.diff(key[order]) <= 2)
-            one, other = order[close], order[close + 1]
-            wrong = (dx[one] * dy[other] - dy[one] * dx[other] < 0) & (origin[one] == origin[other])
-            if not wrong.any():
-                break
-            swap = close[wrong]
-            swap = swap[np.diff(swap, prepend=-2) > 1]
-            order[swap], order[swap + 1] = order[swap + 1], order[swap]
-            key[order[swap]], key[order[swap + 1]] = key[order[swap + 1]], key[order[swap]]
-        return cls(_compact(order), _compact(origin[order]), len(order))
-
-    def among(self, chosen: NDArray[np.bool_]) -> _Turns:
-        """Only some of the half-chains."""
-        kept = chosen[self.order]
-        return _Turns(self.order[kept], self.node[kept], self.n_half_chains)
-
-    def following(self) -> Ints:
-        """After a half-chain comes the one that is next clockwise at its end; -1 for those left out."""
-        n = len(self.order)
-        begins = np.ones(n, dtype=bool)
-        begins[1:] = np.diff(self.node) != 0
-        first = np.flatnonzero(begins)
-        clockwise = np.arange(-1, n - 1)
-        clockwise[first] = np.append(first[1:], n) - 1
-        following = np.full(self.n_half_chains, -1, dtype=self.order.dtype)
-        following[self.order ^ 1] = self.order[clockwise]
-        return following
-
-
 def arrange(
     polygons: NDArray[np.object_], *, threads: int, stripe_edges: int = STRIPE_EDGES
 ) -> Arrangement:
@@ -290,12 +228,6 @@ def arrange(
         if arrangement.is_planar:
             return arrangement
     raise AssertionError("noded outlines still cross")
-
-
-def _compact(numbers: Ints) -> Ints:
-    """Ints in 32 bits, if all of them fit."""
-    narrow = numbers.max(initial=0) <= np.iinfo(np.int32).max
-    return numbers.astype(np.int32 if narrow else np.int64, copy=False)
 
 
 def _begun_at_nodes(outlines: Outlines) -> Outlines:
@@ -370,18 +302,3 @@ def _without_doubles(
     chain = number.copy()
     chain[single] = number[single[first]][place.reshape(-1)]
     return walk, chain, origin == origin[walk[chain]]
-
-
-def numbered_cycles(following: Ints) -> Ints:
-    """Number the cycles of a permutation; -1 where there is no next one."""
-    n = len(following)
-    walked = following >= 0
-    starts = np.concatenate([[0], np.cumsum(walked)])
-    targets = following[walked]
-    links = csr_array((np.ones(len(targets), dtype=bool), targets, starts), shape=(n, n))
-    _, cycle = connected_components(links, directed=True, connection="strong")
-    if walked.all():
-        return _compact(cycle)
-    numbers = np.full(n, -1, dtype=following.dtype)
-    _, numbers[walked] = np.unique(cycle[walked], return_inverse=True)
-    return numbers

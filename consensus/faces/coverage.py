@@ -9,18 +9,15 @@ Shapes: Y cycles, G components.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from consensus.faces.arrangement import Arrangement
 from consensus.faces.enclosure import Rings
 from consensus.faces.outlines import GRID_PX
+from consensus.faces.turns import Ints
 
 __all__ = ["covering_polygons"]
-
-Ints = NDArray[np.integer[Any]]
 
 
 def covering_polygons(arrangement: Arrangement) -> tuple[Ints, Ints]:

@@ -9,9 +9,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from consensus.faces.turns import Ints
+
 __all__ = ["Rings"]
 
-Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
 
 

@@ -10,7 +10,6 @@ Shapes: H half-chains, Y cycles, L labels, N rings.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import shapely
@@ -18,13 +17,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import depth_first_order
 
-from consensus.faces.arrangement import Arrangement, numbered_cycles
+from consensus.faces.arrangement import Arrangement
 from consensus.faces.enclosure import Rings
 from consensus.faces.outlines import GRID_PX
+from consensus.faces.turns import Ints, numbered_cycles
 
 __all__ = ["trace_regions"]
-
-Ints = NDArray[np.integer[Any]]
 
 NO_LABEL = -1
 

@@ -1,18 +1,41 @@
-"""`make bench`: prints every benchmark with the machine and the versions it ran on."""
+"""`make bench`: prints every benchmark with the machine and the versions it ran on.
+
+`python -m tests.benchmarks overlaying fusing` prints only these.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import pulling
+from tests.benchmarks import (
+    coverage,
+    fusing,
+    intervals,
+    matching,
+    overlaying,
+    pulling,
+    reviewing,
+)
 from tests.benchmarks.measure import cost_of, print_table
 
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "shapely",
+    "sqlalchemy",
+    "simpleitk",
+    "crowd-kit",
+    "scikit-learn",
+)
 
-def help_page() -> None:
+
+def help_page(_folder: Path) -> None:
     """`pathquorum --help` beside an empty interpreter, each the best of five."""
     empty = min((cost_of("pass") for _ in range(5)), key=lambda cost: cost.wall_s)
     ours = min(
@@ -24,15 +47,29 @@ def help_page() -> None:
     )
 
 
-def main() -> None:
-    """Run them all."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "shapely", "sqlalchemy"))
+BENCHMARKS: dict[str, Callable[[Path], None]] = {
+    "help": help_page,
+    "pulling": pulling.run,
+    "overlaying": overlaying.run,
+    "matching": matching.run,
+    "intervals": intervals.run,
+    "fusing": fusing.run,
+    "reviewing": reviewing.run,
+    "coverage": coverage.run,
+}
+
+
+def main(names: list[str]) -> None:
+    """Run those named, or all."""
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        raise SystemExit(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
-    print(packages)
-    help_page()
-    with tempfile.TemporaryDirectory() as folder:
-        pulling.run(Path(folder))
+    print(", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    for name in names or BENCHMARKS:
+        with tempfile.TemporaryDirectory() as folder:
+            BENCHMARKS[name](Path(folder))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
