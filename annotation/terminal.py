@@ -145,6 +145,8 @@ def counted(count: int, noun: str) -> str:
 
 def plain(text: str) -> str:
     """The text without control characters: a slide's name must not steer the terminal."""
+    if text.isprintable():
+        return text
     return "".join(
         character
         if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf")
