@@ -33,6 +33,9 @@ __all__ = ["NOT_RATED", "DomainRule", "Faces", "Layer", "Overlap", "overlay"]
 NOT_RATED = -1
 """In a pattern: outside the domain of this rater's read."""
 
+FARTHEST_PX = 1 << 24
+"""Coordinates beyond this are no slide's: the largest ones have a few hundred thousand pixels."""
+
 Overlap = Literal["innermost", "priority"]
 DomainRule = Literal["declared", "union", "slide"]
 
@@ -174,6 +177,12 @@ def overlay(
         extent=frame,
         smaller_wins=overlap == "innermost",
     )
+    far_px = float(np.abs(shapely.total_bounds(stack.polygons)).max())
+    if far_px > FARTHEST_PX:
+        raise InputError(
+            f"an outline or the extent lies {far_px:,.0f} px from the slide's corner, beyond the "
+            f"{FARTHEST_PX:,} px that can be overlaid; check the coordinates"
+        )
     arrangement = arrange(
         stack.polygons, threads=threads or processors(), stripe_edges=stripe_edges
     )

@@ -338,6 +338,7 @@ def test_layers_that_cannot_be_overlaid_are_refused(broken: object, message: str
         ({"extent": (float("nan"), 10)}, "has no area"),
         ({"extent": Point(1, 1)}, "extent is no polygon"),
         ({"stripe_edges": 0}, "stripes of 0 edges"),
+        ({"extent": (1 << 40, 10)}, "beyond the 16,777,216 px"),
         ({"threads": 0}, "0 threads"),
         ({"rule": "all"}, "domain rule 'all'"),
         ({"overlap": "outermost"}, "overlap rule 'outermost'"),
