@@ -16,6 +16,7 @@ from consensus.faces.arrangement import Arrangement
 from consensus.faces.enclosure import Rings
 from consensus.faces.outlines import GRID_PX
 from consensus.faces.turns import Ints
+from consensus.ragged import spread
 
 __all__ = ["covering_polygons"]
 
@@ -83,9 +84,8 @@ class _Grouped:
 
     def members(self, groups: Ints) -> tuple[Ints, Ints]:
         """The values of each of some groups, and the place of their group among these."""
-        first, n = self._start[groups], self._start[groups + 1] - self._start[groups]
-        place = np.repeat(np.arange(len(groups)), n)
-        step = np.arange(len(place)) - np.repeat(np.cumsum(n) - n, n)
+        first = self._start[groups]
+        place, step = spread(self._start[groups + 1] - first)
         return place, self._values[first[place] + step]
 
 

@@ -10,6 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from consensus.faces.turns import Ints
+from consensus.ragged import spread
 
 __all__ = ["Rings"]
 
@@ -67,9 +68,7 @@ class Rings:
         solid = np.flatnonzero(n > 2)
         if len(solid) == 0:
             return areas
-        n = n[solid]
-        of = np.repeat(np.arange(len(solid)), n)
-        step = np.arange(len(of)) - np.repeat(np.cumsum(n) - n, n)
+        of, step = spread(n[solid])
         vertex = self._start[rings[solid]][of] + step
         coords = np.stack([self._x[vertex], self._y[vertex]], axis=1)
         areas[solid] = shapely.polygons(shapely.linearrings(coords, indices=of))

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from consensus.faces.meetings import Edges, Meetings, Sides, beside, places_on
 from consensus.faces.outlines import Outlines
 from consensus.faces.stripes import Rows, Stripe
+from consensus.ragged import spread
 
 __all__ = ["STRIPE_EDGES", "node_outlines"]
 
@@ -127,9 +128,8 @@ def _near_pairs(edges: Edges, stripe: Stripe) -> Iterator[tuple[Ints, Ints]]:
     """Pairs of edges (P,) whose boxes come within a step, but for neighbours on a ring."""
     low = np.maximum((edges.y_min - 1 - stripe.y_low) >> stripe.height_bits, stripe.first)
     high = np.minimum((edges.y_max + 1 - stripe.y_low) >> stripe.height_bits, stripe.stop - 1)
-    n_rows = high - low + 1
-    entry = np.repeat(np.arange(len(low)), n_rows)
-    row = low[entry] + np.arange(len(entry)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
+    entry, row = spread(high - low + 1)
+    row += low[entry]
     # The key holds the row, x as finely as there is room for, and the edge.
     edge_bits, row_bits = len(low).bit_length(), (stripe.stop - stripe.first).bit_length()
     x_bits = KEY_BITS - edge_bits - row_bits
@@ -150,9 +150,9 @@ def _near_pairs(edges: Edges, stripe: Stripe) -> Iterator[tuple[Ints, Ints]]:
     cuts = np.searchsorted(so_far, np.arange(PAIRS, so_far[-1], PAIRS), side="right")
     cuts = np.unique(np.append(0, cuts))
     for start, stop in zip(cuts, np.append(cuts[1:], len(key)), strict=True):
-        n = n_after[start:stop]
-        one = np.repeat(np.arange(start, stop), n)
-        other = one + np.arange(1, len(one) + 1) - np.repeat(np.cumsum(n) - n, n)
+        one, step = spread(n_after[start:stop])
+        one += start
+        other = one + 1 + step
         near = (y_min[other] <= y_max[one]) & (y_min[one] <= y_max[other])
         one, other = one[near], other[near]
         # In the first row that both reach into; neighbours on a ring are another matter.
@@ -178,9 +178,8 @@ def _third(edges: Edges, one: Ints, other: Ints, s: Ints, t: Ints, x: Ints, y: I
     ends, near = ends[of_crossed], near[of_crossed]
     near = near[np.argsort(ends)]
     first = np.concatenate([[0], np.cumsum(np.bincount(ends, minlength=len(edges.number)))])
-    n = first[s + 1] - first[s]
-    crossing = np.repeat(np.arange(len(s)), n)
-    third = near[first[s[crossing]] + np.arange(len(crossing)) - np.repeat(np.cumsum(n) - n, n)]
+    crossing, step = spread(first[s + 1] - first[s])
+    third = near[first[s[crossing]] + step]
     by = (third != t[crossing]) & beside(edges, third, x[crossing], y[crossing])
     third, crossing = third[by], crossing[by]
     return places_on(edges, third, x[crossing], y[crossing])

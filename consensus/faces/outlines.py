@@ -17,6 +17,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from consensus.ragged import spread
+
 __all__ = ["GRID_PX", "Outlines"]
 
 Number = TypeVar("Number", bound=np.generic)
@@ -104,8 +106,7 @@ class Outlines:
         low, high = np.minimum(start, start + run), np.maximum(start, start + run)
         first = low // LONGEST + 1
         n_new = (high - 1) // LONGEST - first + 1
-        edge = np.repeat(np.arange(len(run)), n_new)
-        step = np.arange(len(edge)) - np.repeat(np.cumsum(n_new) - n_new, n_new)
+        edge, step = spread(n_new)
         step = np.where(run[edge] > 0, step, n_new[edge] - 1 - step)
         place = (first[edge] + step) * LONGEST
         share = (place - start[edge]) / run[edge]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.faces.outlines import Outlines
+from consensus.ragged import spread
 
 __all__ = ["Rows", "Stripe"]
 
@@ -71,11 +72,9 @@ class Rows:
         from_stripe, to_stripe = stripe_of_row[first], stripe_of_row[last]
         n_more = to_stripe - from_stripe
         over = np.flatnonzero(n_more)
-        again = np.repeat(over, n_more[over])
-        step = np.arange(1, len(again) + 1) - np.repeat(
-            np.cumsum(n_more[over]) - n_more[over], n_more[over]
-        )
-        stripe = np.concatenate([from_stripe, from_stripe[again] + step])
+        again, step = spread(n_more[over])
+        again = over[again]
+        stripe = np.concatenate([from_stripe, from_stripe[again] + 1 + step])
         narrow = stripe.astype(np.uint16) if len(lines) < 1 << 16 else stripe  # sorts by radix
         by_stripe = np.argsort(narrow, kind="stable")
         bounds = np.concatenate([[0], np.cumsum(np.bincount(stripe, minlength=len(lines) - 1))])

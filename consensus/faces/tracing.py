@@ -21,6 +21,7 @@ from consensus.faces.arrangement import Arrangement
 from consensus.faces.enclosure import Rings
 from consensus.faces.outlines import GRID_PX
 from consensus.faces.turns import Ints, numbered_cycles
+from consensus.ragged import spread
 
 __all__ = ["trace_regions"]
 
@@ -146,8 +147,7 @@ def _vertices(border: Arrangement, half_chain: Ints) -> tuple[Ints, Ints]:
     """
     chain, back = half_chain >> 1, (half_chain & 1) == 1
     n = border.n_edges[chain]
-    of = np.repeat(np.arange(len(half_chain)), n)
-    step = np.arange(len(of)) - np.repeat(np.cumsum(n) - n, n)
+    of, step = spread(n)
     first = border.first[chain]
     vertex = np.where(back, first + n, first)[of] + np.where(back, -1, 1)[of] * step
     begins = back[of] & (step == 0)

@@ -22,6 +22,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from consensus.ragged import spread
+
 __all__ = ["EMPTY", "scan_tiles"]
 
 EMPTY = 255
@@ -137,8 +139,8 @@ def _spread(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Each index with every number from first to last, in the order of the numbers."""
     count = np.maximum(last - first + 1, 0)
-    index = np.repeat(np.arange(len(first)), count)
-    number = np.arange(len(index)) - np.repeat(np.cumsum(count) - count, count) + first[index]
+    index, place = spread(count)
+    number = first[index] + place
     order = np.argsort(number, kind="stable")
     return index[order], number[order]
 
@@ -155,8 +157,8 @@ def _runs(edges: _Edges, values: NDArray[np.int64], top: int, tile_px: int, widt
     """The runs of one strip, rows counted from its top; none overlaps another."""
     first = np.maximum(edges.first, top)
     count = np.maximum(np.minimum(edges.stop, top + tile_px) - first, 0)
-    edge = np.repeat(np.arange(len(count)), count)  # [C]
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
+    edge, step = spread(count)  # [C]
+    row = first[edge] + step
     x = edges.x[edge] + (row - edges.y[edge]) * edges.slope[edge]
     pixel = np.clip(np.ceil(np.round(x, _DECIMALS)), 0, width_px).astype(np.int64)
     polygon = edges.polygon[edge]
