@@ -265,9 +265,14 @@ def _numbered(x: Ints, y: Ints) -> tuple[Ints, int]:
     if (new[1:] & (key[1:] == key[:-1])).any():
         order = np.lexsort((y, x))
         new = _changes(x[order], y[order])
+    # Numbered as they come, since outlines are sorted by place and numbers should be.
+    first = np.minimum.reduceat(order, np.flatnonzero(new)) if len(order) else order
+    comes_first = np.zeros(len(x), dtype=bool)
+    comes_first[first] = True
+    as_they_come = np.cumsum(comes_first) - 1
     number = np.empty(len(x), dtype=np.int64)
-    number[order] = np.cumsum(new) - 1
-    return number, int(new.sum())
+    number[order] = as_they_come[first][np.cumsum(new) - 1]
+    return number, len(first)
 
 
 def _changes(*columns: Ints) -> NDArray[np.bool_]:

@@ -54,7 +54,9 @@ class Outlines:
     @classmethod
     def of(cls, polygons: NDArray[np.object_]) -> Outlines:
         """Round the rings of valid single polygons to the grid."""
-        rings, polygon = shapely.get_rings(polygons, return_index=True)
+        # What lies side by side on the slide then does so in memory, too.
+        order = _by_place(polygons)
+        rings, polygon = shapely.get_rings(polygons[order], return_index=True)
         shell = np.diff(polygon, prepend=-1) != 0
         inward = np.where(shapely.is_ccw(rings) == shell, 1, -1).astype(np.int8)
         size = shapely.get_num_coordinates(rings)
@@ -76,7 +78,7 @@ class Outlines:
             x=x,
             y=y,
             start=np.concatenate([[0], np.cumsum(size[kept])]),
-            polygon=polygon[kept],
+            polygon=order[polygon[kept]],
             shell=shell[kept],
             inward=inward[kept],
             bends=np.ones(len(x), dtype=bool),
@@ -140,3 +142,10 @@ class Outlines:
             bends=merged(self.bends, node),
             node=merged(self.node, node),
         )
+
+
+def _by_place(polygons: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Polygons in rows from the top to the bottom of the slide, each row from left to right."""
+    x, y, _, y_max = shapely.bounds(polygons).reshape(-1, 4).T
+    height_px = max(float(np.mean(y_max - y)), GRID_PX) if len(polygons) else GRID_PX
+    return np.lexsort((x, np.floor(y / height_px)))
