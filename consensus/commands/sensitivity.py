@@ -56,7 +56,7 @@ def consensus_sensitivity(
         raise InputError("--classes belongs to --table; the protocol names the store's classes")
     from annotation.lookup import find_protocol
     from consensus.study_ratings import rate
-    from consensus.study_votes import vote_rule
+    from consensus.study_votes import vote_rules
 
     with invocation.store.reading() as session:
         rated = rate(session, find_protocol(session, protocol), with_geometry=False)
@@ -66,11 +66,7 @@ def consensus_sensitivity(
             base=method,
             quorum=rule.quorum,
             min_raters=rule.min_raters if min_raters is None else min_raters,
-            votes={
-                "equal": vote_rule(session, rated, "equal"),
-                "role": vote_rule(session, rated, "role"),
-                "agreement": vote_rule(session, rated, "agreement"),
-            },
+            votes=vote_rules(session, rated),
         )
         document = found.to_dict()
         document["protocol"] = f"{rated.row.name}@{rated.row.version}"

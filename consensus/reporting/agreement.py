@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from consensus.reporting.comparisons import RaterComparison, comparison_tables
+from consensus.reporting.detection import DetectionSection, detection_section
 from consensus.reporting.numbers import MARKS, AreaScale, ShownStatistic, count_text, shown
 from consensus.statistics.intervals import METHODS
 
@@ -83,6 +84,7 @@ class PairRow:
     area: str
     kappa: ShownStatistic
     f1: ShownStatistic | None
+    f1_strict: ShownStatistic | None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class AgreementSection:
     coefficients: list[CoefficientRow]
     classes: list[ClassRow]
     detection: ShownStatistic | None
+    objects: DetectionSection | None
     matrix: list[MatrixPart]
     pairs: list[PairRow]
     pair_area_unit: str | None
@@ -117,7 +120,7 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
     ----------
     document
         What :meth:`consensus.agreement.Agreement.to_dict` gives, and perhaps the parts of
-        :mod:`consensus.comparisons`.
+        :mod:`consensus.comparisons` and :mod:`consensus.objects_document`.
     """
     rows = {name: _coefficient(name, one) for name, one in document["coefficients"].items()}
     classes = [
@@ -149,6 +152,7 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
         coefficients=list(rows.values()),
         classes=classes,
         detection=_detection(document),
+        objects=detection_section(document),
         matrix=_matrix(document),
         pairs=pairs,
         pair_area_unit=unit,
@@ -190,7 +194,10 @@ def _pairs(document: Mapping[str, Any]) -> tuple[list[PairRow], str | None]:
     areal = document["domain_um2"] is not None
     scale = AreaScale.of(pair["weight"] for pair in document["pairs"]) if areal else None
     found = document.get("detection") or {"pairs": []}
-    f1 = {(pair["a"], pair["b"]): shown(pair["f1"]) for pair in found["pairs"]}
+    f1, strict = (
+        {(pair["a"], pair["b"]): shown(pair[key]) for pair in found["pairs"] if key in pair}
+        for key in ("f1", "f1_strict")
+    )
     rows = [
         PairRow(
             a=pair["a"],
@@ -199,6 +206,7 @@ def _pairs(document: Mapping[str, Any]) -> tuple[list[PairRow], str | None]:
             area=scale.text(pair["weight"]) if scale else "",
             kappa=shown(pair["kappa"]),
             f1=f1.get((pair["a"], pair["b"])),
+            f1_strict=strict.get((pair["a"], pair["b"])),
         )
         for pair in document["pairs"]
     ]
