@@ -29,7 +29,6 @@ class DisputeRow:
     severity: str
     gain: str
     labels: list[tuple[str, str]]
-    state: str
     decision: str
     decided_by: str
     reason: str
@@ -110,8 +109,7 @@ def _dispute(entry: QueueEntry, answer: Decision | None, areal: bool) -> Dispute
         severity=f"{entry.severity:.2f}",
         gain=_gain_text(entry.gain, areal),
         labels=_by_label(entry.labels),
-        state=entry.state,
-        decision=decision or entry.path_class or "",
+        decision=decision or entry.path_class or entry.state,
         decided_by=entry.decided_by or "",
         reason=entry.reason or "",
         remarks=remarks,

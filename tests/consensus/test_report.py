@@ -344,13 +344,13 @@ def test_disputes_stand_as_the_adjudicator_saw_them(disputed: Study, tmp_path: P
     for rater, label in shown["labels"].items():
         assert f"{label}: {rater}" in before[0][5].replace("\N{NO-BREAK SPACE}", " ")
     assert not re.search(r"P[123]", " ".join(before[0]))
-    assert before[0][6:] == ["open", "", "", ""]
+    assert before[0][6:] == ["open", "", ""]
     command = ("--class", "Low grade", "--by", "L", "--reason", "seen at high power")
     assert disputed("adjudicate", "decide", 1, *command).status == 0
     fuse(disputed)
     after = Page(write(disputed, tmp_path / "r.html")).rows("disputes")
-    assert after[0][6:9] == ["decided", "Low grade", "L"]
-    assert after[0][9] == "seen at high power; inherited from an earlier run"
+    assert after[0][6:8] == ["Low grade", "L"]
+    assert after[0][8] == "seen at high power; inherited from an earlier run"
 
 
 def test_what_was_pulled_later_is_left_out_and_said_so(

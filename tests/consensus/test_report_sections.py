@@ -121,6 +121,7 @@ def test_objects_are_told_by_finding_and_by_naming(
 
 
 def test_regions_have_no_figures_of_objects(regions: Study, tmp_path: Path) -> None:
+    """Outlines of regions are not found or missed one by one, and nothing is said of it."""
     document(regions, "consensus", "run", "--protocol", "prostate")
     assert "detection-caption" not in page_of(regions, tmp_path).tables
 
@@ -256,7 +257,7 @@ def test_expectation_maximisation_says_how_it_ended(regions: Study, tmp_path: Pa
     assert [row[2] for row in rows] == [str(start["iterations"]) for start in ended["starts"]]
     kept = [start["kept"] for start in ended["starts"]]
     assert ["(kept)" in row[0] for row in rows] == kept
-    assert "Dawid-Skene (base)" in {row[0] for row in page.rows("sensitivity", number=1)}
+    assert page.rows("sensitivity", number=1)[0][0].startswith("Dawid-Skene (base)")
 
 
 def test_places_stand_in_the_order_of_the_queue(study: Study, draw: Draw, tmp_path: Path) -> None:
