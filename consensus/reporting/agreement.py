@@ -11,7 +11,7 @@ import numpy as np
 
 from consensus.reporting.comparisons import RaterComparison, comparison_tables
 from consensus.reporting.detection import DetectionSection, detection_section
-from consensus.reporting.numbers import MARKS, AreaScale, ShownStatistic, count_text, shown
+from consensus.reporting.numbers import AreaScale, ShownStatistic, count_text, marks_of, shown
 from consensus.statistics.intervals import METHODS
 
 __all__ = ["AgreementSection", "agreement_section"]
@@ -139,7 +139,10 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
     every = [row.figure for row in rows.values()]
     every += [figure for row in classes for figure in (row.kappa, row.fleiss, row.dice)]
     every += [row.prevalence for row in classes] + [row.kappa for row in pairs]
-    intervals = [figure.interval + figure.with_raters for figure in every]
+    objects, comparisons = detection_section(document), comparison_tables(document)
+    marked = every + [row.f1 for row in pairs if row.f1 is not None]
+    marked += [] if objects is None else objects.figures
+    marked += [figure for part in comparisons for figure in part.figures]
     return AgreementSection(
         raters=list(document["raters"]),
         headline=next((rows[name] for name in HEADLINE if name in rows), next(iter(rows.values()))),
@@ -152,14 +155,14 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
         coefficients=list(rows.values()),
         classes=classes,
         detection=_detection(document),
-        objects=detection_section(document),
+        objects=objects,
         matrix=_matrix(document),
         pairs=pairs,
         pair_area_unit=unit,
-        comparisons=comparison_tables(document),
+        comparisons=comparisons,
         has_median=any(figure.median for figure in every),
         has_with_raters=any(row.figure.with_raters for row in rows.values()),
-        marks={mark: why for why, mark in MARKS.items() if any(mark in text for text in intervals)},
+        marks=marks_of(marked),
         notes=list(document.get("notes", [])),
     )
 

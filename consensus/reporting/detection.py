@@ -53,6 +53,11 @@ class DetectionSection:
     solved: str
     ladders: list[Ladder]
 
+    @property
+    def figures(self) -> list[ShownStatistic]:
+        """All that may have an interval."""
+        return [self.grouped, self.strict, *(r.f1 for one in self.ladders for r in one.rungs)]
+
 
 def detection_section(document: Mapping[str, Any]) -> DetectionSection | None:
     """The figures of objects in an agreement document; None where it is of something else."""

@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consensus.reporting.numbers import AreaScale, ShownStatistic, count_text, percent_text, shown
+from consensus.reporting.numbers import (
+    AreaScale,
+    ShownStatistic,
+    count_text,
+    marks_of,
+    percent_text,
+    shown,
+)
 
 __all__ = [
     "HOW_IT_ENDED",
@@ -45,11 +52,16 @@ class RaterFigures:
 
 @dataclass(frozen=True)
 class QualitySection:
-    """Figures of all raters; ``unit`` is one of area, or None where items are counted."""
+    """Figures of all raters; ``unit`` is one of area, or None where items are counted.
+
+    ``marks`` stand behind intervals, each with its meaning.
+    """
 
     against: str
     domain: str
     intervals: str
+    cluster_unit: str
+    marks: dict[str, str]
     unit: str | None
     raters: list[RaterFigures]
 
@@ -91,6 +103,15 @@ def quality_section(summary: Mapping[str, Any], classes: Sequence[str]) -> Quali
     areal = summary["weight_unit"] == "um2"
     amounts = [one["domain_weight"] for one in of_raters.values()]
     scale = AreaScale.of(amounts) if areal else AreaScale("", 1.0, 0)
+    raters = [
+        RaterFigures(
+            rater,
+            scale.text(one["domain_weight"]) + (f" {scale.unit}" if areal else " items"),
+            list(_rows(one, classes, scale)),
+        )
+        for rater, one in of_raters.items()
+    ]
+    rows = [row for one in raters for row in one.rows]
     return QualitySection(
         against=basis["against"],
         domain=basis["domain"],
@@ -100,15 +121,10 @@ def quality_section(summary: Mapping[str, Any], classes: Sequence[str]) -> Quali
             if basis["bootstrap"]
             else ""
         ),
+        cluster_unit=basis["cluster_unit"],
+        marks=marks_of(figure for row in rows for figure in (row.sensitivity, row.specificity)),
         unit=scale.unit if areal else None,
-        raters=[
-            RaterFigures(
-                rater,
-                scale.text(one["domain_weight"]) + (f" {scale.unit}" if areal else " items"),
-                list(_rows(one, classes, scale)),
-            )
-            for rater, one in of_raters.items()
-        ],
+        raters=raters,
     )
 
 

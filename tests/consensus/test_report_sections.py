@@ -132,7 +132,8 @@ def test_raters_stand_with_what_their_figures_were_taken_over(
     """Sensitivity, specificity, their intervals and domains are those of `consensus show`."""
     document(regions, "consensus", "run", "--protocol", "prostate")
     told = document(regions, "consensus", "show", 1)
-    rows = page_of(regions, tmp_path).rows("quality")
+    page = page_of(regions, tmp_path)
+    rows = page.rows("quality")
     classes = ["Benign", "Low grade", "High grade", "background"]
     assert [row[0] for row in rows] == [
         text
@@ -154,6 +155,7 @@ def test_raters_stand_with_what_their_figures_were_taken_over(
     assert benign[-1] == f"{third['specificity_over']['Benign'] / 1e6:.4f}"
     low_grade = next(row for row in rows if row[0] == "Low grade")
     assert low_grade[1].startswith("undefined: ")
+    assert page.text.count("† few clusters: the interval rests on fewer than 20 patients") == 2
 
 
 def test_a_run_of_an_earlier_version_has_no_such_table() -> None:
