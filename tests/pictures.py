@@ -1,6 +1,8 @@
 """`make pictures`: the two pictures of the README, drawn from the demo.
 
-The same demo gives the same bytes, with the same version of matplotlib.
+    python -m tests.pictures DEMO TO
+
+The same demo gives the same bytes, with the same versions of matplotlib and Pillow.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import select
 
 from annotation.store import open_store
@@ -51,6 +55,9 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 FILES: Final = ("overlay.png", "disputes.png")
+
+SOFTWARE: Final = ", ".join(f"{name} {version(name)}" for name in ("matplotlib", "pillow"))
+"""What sets lines and text to the pixel; it stands in the files."""
 
 SLIDE: Final = "DEMO-11"
 FIELD_PX: Final = (190.0, 190.0, 2070.0, 1410.0)
@@ -99,13 +106,15 @@ def draw_pictures(demo: Path, to: Path) -> list[Path]:
     to.mkdir(parents=True, exist_ok=True)
     store = open_store(f"sqlite:///{demo / 'study.db'}")
     tissue = demo / "slides" / f"{SLIDE}.tiff"
+    drawn_with = PngInfo()
+    drawn_with.add_text("Software", SOFTWARE)
     written = []
     with store.reading() as session:
         field = Field.of(session)
         for name, draw, veil in zip(FILES, (_overlay, _disputes), (0.35, 0.5), strict=True):
             path = to / name
             picture = _with_palette(_drawn(session, field, tissue, draw, veil))
-            picture.save(path, "PNG", optimize=True)
+            picture.save(path, "PNG", optimize=True, pnginfo=drawn_with)
             written.append(path)
     store.close()
     return written

@@ -16,7 +16,7 @@ from PIL import Image
 
 from annotation.cli import run
 from tests.conftest import PROJECT_ROOT, CommandResult
-from tests.pictures import FILES, draw_pictures
+from tests.pictures import FILES, SOFTWARE, draw_pictures
 from tests.test_command_line import EVERY_COMMAND
 
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
@@ -87,10 +87,13 @@ def test_the_pictures_are_those_of_the_demo(
         assert one.read_bytes() == two.read_bytes()
         kept = PROJECT_ROOT / "docs" / one.name
         assert kept.stat().st_size < 300_000
-        drawn, there = (np.asarray(Image.open(p).convert("RGB"), dtype=int) for p in (one, kept))
+        with Image.open(one) as new, Image.open(kept) as old:
+            alike = old.info["Software"] == SOFTWARE
+            drawn, there = (np.asarray(p.convert("RGB"), dtype=int) for p in (new, old))
         assert drawn.shape == there.shape
-        # Another matplotlib may set its text and lines another way, by a pixel here and there.
-        assert np.abs(drawn - there).mean() < 2
+        # Other versions may set lines and text another way, by a pixel here and there. Without
+        # one rater's outlines, or without the numbers, it is 0.3 and more.
+        assert np.abs(drawn - there).mean() < (0.1 if alike else 2)
 
 
 def test_every_command_shown_is_one_that_exists() -> None:
