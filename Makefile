@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench pictures lint clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/pathquorum demo --to demo
@@ -19,6 +19,10 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m tests.benchmarks
+
+# The two pictures of the README.
+pictures: demo
+	$(BIN)/python -m tests.pictures demo docs
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pathquorum needs Python 3.11 or newer; set PYTHON=...")'

@@ -27,17 +27,21 @@ from annotation.tables import ProtocolVersion
 from annotation.terminal import plain
 from consensus.comparisons import Method, against_others
 from consensus.decisions import answers_in_force
+from consensus.objects_document import objects_part
 from consensus.replicates import rate_replicates
 from consensus.reporting.agreement import AgreementSection, agreement_section
 from consensus.reporting.consensus import ConsensusSection, consensus_section
 from consensus.reporting.figures import FiguresSection, figures_section
 from consensus.reporting.numbers import moment_text
 from consensus.reporting.protocol import ProtocolSection, protocol_section
+from consensus.reporting.sensitivity import SensitivitySection, sensitivity_section
 from consensus.reporting.study import StudySection, study_section
 from consensus.run_reference import run_reference
 from consensus.runs import find_run, last_pull_before
+from consensus.sensitivity import sensitivity
 from consensus.slide_items import Wanted
 from consensus.study_ratings import rate
+from consensus.study_votes import vote_rules
 from consensus.tables import ConsensusRun
 
 __all__ = ["Report", "WrittenReport", "collect_report", "render", "write_report"]
@@ -75,6 +79,7 @@ class Report:
     study: StudySection
     agreement: AgreementSection
     consensus: ConsensusSection
+    sensitivity: SensitivitySection
     figures: FiguresSection
     digest_matches: bool
     made: Made
@@ -170,12 +175,21 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
     """Collect all that the page says of a run."""
     row = session.get_one(ProtocolVersion, run.protocol_id)
     as_of_pull = last_pull_before(session, run)
-    rated = rate(session, row, as_of_pull=as_of_pull, wanted=Wanted(geometry=False))
+    wanted = Wanted(geometry=False, ladder=True, tolerance_um=protocol_of(row).dispute.tolerance_um)
+    rated = rate(session, row, as_of_pull=as_of_pull, wanted=wanted)
     method = Method(rated.protocol.weights, BOOTSTRAP_REPLICATES, BOOTSTRAP_SEED)
     figures = method.agreement(rated.ratings).to_dict()
     figures["reference"] = run_reference(session, run).compared(method)
     figures["others"] = against_others(rated.ratings, method)
     figures["intra_rater"] = rate_replicates(session, row, as_of_pull=as_of_pull).compared(method)
+    figures |= objects_part(rated, method.weights, figures)
+    moved = sensitivity(
+        rated.ratings,
+        base=run.method,
+        quorum=run.parameters["quorum"],
+        min_raters=run.parameters["min_raters"],
+        votes=vote_rules(session, rated),
+    )
     consensus = consensus_section(session, run)
     decided = answers_in_force(session, run).values()
     return Report(
@@ -189,6 +203,7 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
         ),
         agreement=agreement_section(figures),
         consensus=consensus,
+        sensitivity=sensitivity_section(moved.to_dict()),
         figures=figures_section(session, run, consensus.entries, as_of_pull),
         digest_matches=rated.input_digest == run.input_digest,
         made=_made(now(), verify(session)),
@@ -225,6 +240,7 @@ def render(report: Report) -> str:
         study=report.study,
         agreement=report.agreement,
         consensus=report.consensus,
+        sensitivity=report.sensitivity,
         figures=report.figures,
         made=report.made,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -10,7 +12,7 @@ from consensus.ratings import Ratings
 from consensus.study_ratings import StudyRatings
 from consensus.voting import VoteKind, VoteRule, Votes, agreement_votes, equal_votes, role_votes
 
-__all__ = ["vote_rule"]
+__all__ = ["vote_rule", "vote_rules"]
 
 
 def vote_rule(session: Session, rated: StudyRatings, kind: VoteKind) -> VoteRule:
@@ -28,3 +30,8 @@ def vote_rule(session: Session, rated: StudyRatings, kind: VoteKind) -> VoteRule
         return role_votes(ratings, role_of, weights, name)
 
     return by_role
+
+
+def vote_rules(session: Session, rated: StudyRatings) -> dict[str, VoteRule]:
+    """Every rule, by its name."""
+    return {kind: vote_rule(session, rated, kind) for kind in get_args(VoteKind)}

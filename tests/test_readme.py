@@ -10,10 +10,13 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from annotation.cli import run
 from tests.conftest import PROJECT_ROOT, CommandResult
+from tests.pictures import FILES, SOFTWARE, draw_pictures
 from tests.test_command_line import EVERY_COMMAND
 
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
@@ -70,6 +73,27 @@ def test_the_demo_can_be_run_again_but_overwrites_nobodys_folder(
     assert result.status == 1
     assert "not empty" in result.err
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+
+
+def test_the_pictures_are_those_of_the_demo(
+    demo_output: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """Drawn twice they are the same bytes, and they show what the README's show."""
+    shown = {Path(path).name: alt for alt, path in re.findall(r"!\[(.*?)\]\((.*?)\)", README)}
+    assert set(shown) == set(FILES)
+    assert min(len(alt) for alt in shown.values()) > 60
+    first, second = (draw_pictures(demo_output[0], tmp_path / name) for name in ("one", "two"))
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+        kept = PROJECT_ROOT / "docs" / one.name
+        assert kept.stat().st_size < 300_000
+        with Image.open(one) as new, Image.open(kept) as old:
+            alike = old.info["Software"] == SOFTWARE
+            drawn, there = (np.asarray(p.convert("RGB"), dtype=int) for p in (new, old))
+        assert drawn.shape == there.shape
+        # Other versions may set lines and text another way, by a pixel here and there. Without
+        # one rater's outlines, or without the numbers, it is 0.3 and more.
+        assert np.abs(drawn - there).mean() < (0.1 if alike else 2)
 
 
 def test_every_command_shown_is_one_that_exists() -> None:

@@ -57,7 +57,7 @@ def consensus_sensitivity(
     from annotation.lookup import find_protocol
     from consensus.slide_items import Wanted
     from consensus.study_ratings import rate
-    from consensus.study_votes import vote_rule
+    from consensus.study_votes import vote_rules
 
     with invocation.store.reading() as session:
         rated = rate(session, find_protocol(session, protocol), wanted=Wanted(geometry=False))
@@ -67,11 +67,7 @@ def consensus_sensitivity(
             base=method,
             quorum=rule.quorum,
             min_raters=rule.min_raters if min_raters is None else min_raters,
-            votes={
-                "equal": vote_rule(session, rated, "equal"),
-                "role": vote_rule(session, rated, "role"),
-                "agreement": vote_rule(session, rated, "agreement"),
-            },
+            votes=vote_rules(session, rated),
         )
         document = found.to_dict()
         document["protocol"] = f"{rated.row.name}@{rated.row.version}"

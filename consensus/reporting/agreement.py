@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from consensus.reporting.comparisons import RaterComparison, comparison_tables
-from consensus.reporting.numbers import MARKS, AreaScale, ShownStatistic, count_text, shown
+from consensus.reporting.detection import DetectionSection, detection_section
+from consensus.reporting.numbers import AreaScale, ShownStatistic, count_text, marks_of, shown
 from consensus.statistics.intervals import METHODS
 
 __all__ = ["AgreementSection", "agreement_section"]
@@ -83,6 +84,7 @@ class PairRow:
     area: str
     kappa: ShownStatistic
     f1: ShownStatistic | None
+    f1_strict: ShownStatistic | None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class AgreementSection:
     coefficients: list[CoefficientRow]
     classes: list[ClassRow]
     detection: ShownStatistic | None
+    objects: DetectionSection | None
     matrix: list[MatrixPart]
     pairs: list[PairRow]
     pair_area_unit: str | None
@@ -117,7 +120,7 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
     ----------
     document
         What :meth:`consensus.agreement.Agreement.to_dict` gives, and perhaps the parts of
-        :mod:`consensus.comparisons`.
+        :mod:`consensus.comparisons` and :mod:`consensus.objects_document`.
     """
     rows = {name: _coefficient(name, one) for name, one in document["coefficients"].items()}
     classes = [
@@ -136,7 +139,10 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
     every = [row.figure for row in rows.values()]
     every += [figure for row in classes for figure in (row.kappa, row.fleiss, row.dice)]
     every += [row.prevalence for row in classes] + [row.kappa for row in pairs]
-    intervals = [figure.interval + figure.with_raters for figure in every]
+    objects, comparisons = detection_section(document), comparison_tables(document)
+    marked = every + [row.f1 for row in pairs if row.f1 is not None]
+    marked += [] if objects is None else objects.figures
+    marked += [figure for part in comparisons for figure in part.figures]
     return AgreementSection(
         raters=list(document["raters"]),
         headline=next((rows[name] for name in HEADLINE if name in rows), next(iter(rows.values()))),
@@ -149,13 +155,14 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
         coefficients=list(rows.values()),
         classes=classes,
         detection=_detection(document),
+        objects=objects,
         matrix=_matrix(document),
         pairs=pairs,
         pair_area_unit=unit,
-        comparisons=comparison_tables(document),
+        comparisons=comparisons,
         has_median=any(figure.median for figure in every),
         has_with_raters=any(row.figure.with_raters for row in rows.values()),
-        marks={mark: why for why, mark in MARKS.items() if any(mark in text for text in intervals)},
+        marks=marks_of(marked),
         notes=list(document.get("notes", [])),
     )
 
@@ -190,7 +197,10 @@ def _pairs(document: Mapping[str, Any]) -> tuple[list[PairRow], str | None]:
     areal = document["domain_um2"] is not None
     scale = AreaScale.of(pair["weight"] for pair in document["pairs"]) if areal else None
     found = document.get("detection") or {"pairs": []}
-    f1 = {(pair["a"], pair["b"]): shown(pair["f1"]) for pair in found["pairs"]}
+    f1, strict = (
+        {(pair["a"], pair["b"]): shown(pair[key]) for pair in found["pairs"] if key in pair}
+        for key in ("f1", "f1_strict")
+    )
     rows = [
         PairRow(
             a=pair["a"],
@@ -199,6 +209,7 @@ def _pairs(document: Mapping[str, Any]) -> tuple[list[PairRow], str | None]:
             area=scale.text(pair["weight"]) if scale else "",
             kappa=shown(pair["kappa"]),
             f1=f1.get((pair["a"], pair["b"])),
+            f1_strict=strict.get((pair["a"], pair["b"])),
         )
         for pair in document["pairs"]
     ]

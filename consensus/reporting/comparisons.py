@@ -57,6 +57,12 @@ class RaterComparison:
     classes: list[ClassGroup]
     notes: list[str]
 
+    @property
+    def figures(self) -> list[ShownStatistic]:
+        """All that may have an interval."""
+        of_classes = [one for group in self.classes for _, row in group.rows for one in row]
+        return [row.kappa for row in self.raters] + of_classes
+
 
 def comparison_tables(document: Mapping[str, Any]) -> list[RaterComparison]:
     """The comparisons that an agreement document holds, in the order of the page."""

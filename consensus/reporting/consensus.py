@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,21 +13,20 @@ from sqlalchemy.orm import Session
 from consensus.adjudication_queue import QueueEntry, queue
 from consensus.decisions import CLASS, EXCLUDE, INDETERMINATE, answers_in_force
 from consensus.item_states import AGREED, BELOW_AREA, DISPUTED, TOO_FEW
-from consensus.reporting.numbers import (
-    AreaScale,
-    area_um2_text,
-    count_text,
-    moment_text,
-    percent_text,
+from consensus.reporting.disputes import PlaceRows, dispute_places
+from consensus.reporting.numbers import AreaScale, count_text, moment_text, percent_text
+from consensus.reporting.quality import (
+    HOW_IT_ENDED,
+    ConvergenceSection,
+    QualitySection,
+    convergence_section,
+    quality_section,
 )
-from consensus.tables import ConsensusItem, ConsensusRun, Decision
+from consensus.tables import ConsensusItem, ConsensusRun
 
-__all__ = ["ConsensusSection", "DisputeRow", "consensus_section"]
-
-MOST_DISPUTES_LISTED: Final = 400
+__all__ = ["ConsensusSection", "consensus_section"]
 
 OPEN: Final = "open"
-NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -51,22 +50,6 @@ class OutcomeRow:
 
 
 @dataclass(frozen=True)
-class DisputeRow:
-    """A dispute, and how it ended; raters stand under the names the adjudicator saw."""
-
-    dispute: int
-    slide: str
-    area: str
-    severity: str
-    labels: list[tuple[str, str]]
-    state: str
-    decision: str
-    decided_by: str
-    reason: str
-    remarks: list[str]
-
-
-@dataclass(frozen=True)
 class ConsensusSection:
     """Everything that the page says of one run.
 
@@ -86,10 +69,14 @@ class ConsensusSection:
     total: AccountRow
     share_in_consensus: str
     outcomes: list[OutcomeRow]
-    disputes: list[DisputeRow]
+    places: list[PlaceRows]
+    disputes_listed: int
     disputes_in_all: int
     open_disputes: int
     entries: list[QueueEntry]
+    quality: QualitySection | None
+    convergence: ConvergenceSection | None
+    notes: list[str]
 
 
 def consensus_section(session: Session, run: ConsensusRun) -> ConsensusSection:
@@ -98,12 +85,15 @@ def consensus_section(session: Session, run: ConsensusRun) -> ConsensusSection:
     answers = answers_in_force(session, run)
     account = _Account(session, run, entries)
     areal = run.summary["weight_unit"] == "um2"
+    listed = dispute_places(entries, answers, areal=areal)
     return ConsensusSection(
         run=run.id,
         at=moment_text(run.at),
         method=_METHOD_WORDS.get(run.method, run.method),
         parameters=[
-            (key.replace("_", " "), _value(v)) for key, v in sorted(run.parameters.items())
+            (key.replace("_", " "), _value(v))
+            for key, v in sorted(run.parameters.items())
+            if key not in HOW_IT_ENDED
         ],
         input_digest=run.input_digest,
         software_version=run.software_version,
@@ -114,12 +104,14 @@ def consensus_section(session: Session, run: ConsensusRun) -> ConsensusSection:
         total=account.total(),
         share_in_consensus=percent_text(account.share_in_consensus),
         outcomes=list(account.outcomes()),
-        disputes=[_dispute(entry, answers.get(entry.dispute), areal) for entry in entries][
-            :MOST_DISPUTES_LISTED
-        ],
+        places=listed,
+        disputes_listed=sum(len(place.rows) for place in listed),
         disputes_in_all=len(entries),
         open_disputes=sum(entry.answer is None for entry in entries),
         entries=entries,
+        quality=quality_section(run.summary, run.classes),
+        convergence=convergence_section(run.summary),
+        notes=list(run.summary.get("notes", [])),
     )
 
 
@@ -250,33 +242,3 @@ _OUTCOME_WORDS = {
     EXCLUDE: "excluded",
     OPEN: "open",
 }
-
-
-def _by_label(labels: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Each label with the masked raters who gave it, the most frequent first."""
-    raters: dict[str, list[str]] = defaultdict(list)
-    for rater, label in sorted(labels.items()):
-        raters[label].append(rater.replace(" ", NO_BREAK))
-    ranked = sorted(raters.items(), key=lambda pair: (-len(pair[1]), pair[0]))
-    return [(label, ", ".join(who)) for label, who in ranked]
-
-
-def _dispute(entry: QueueEntry, answer: Decision | None, areal: bool) -> DisputeRow:
-    remarks = []
-    if answer is not None and answer.inherited_from_id is not None:
-        remarks.append("inherited from an earlier run")
-    if entry.reopened_because:
-        remarks.append(f"reopened: {entry.reopened_because}")
-    decision = {INDETERMINATE: "indeterminate", EXCLUDE: "excluded"}.get(str(entry.answer))
-    return DisputeRow(
-        dispute=entry.dispute,
-        slide=entry.slide,
-        area=area_um2_text(entry.weight) if areal else "",
-        severity=f"{entry.severity:.2f}",
-        labels=_by_label(entry.labels),
-        state=entry.state,
-        decision=decision or entry.path_class or "",
-        decided_by=entry.decided_by or "",
-        reason=entry.reason or "",
-        remarks=remarks,
-    )

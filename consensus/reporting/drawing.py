@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 __all__ = [
     "DPI",
     "LINE_STYLES",
+    "PT_PER_PX",
     "LineStyle",
+    "dashes",
     "draw_disputed",
     "draw_numbers",
     "draw_outlines",
     "line_style",
+    "outline_path",
 ]
 
 DPI: Final = 100
@@ -99,14 +102,14 @@ def draw_outlines(axes: Axes, outlines: Mapping[int, NDArray[np.object_]]) -> No
                 segments,
                 colors=style.color,
                 linewidths=style.width_px * PT_PER_PX,
-                linestyles=[_dashes(style)],
+                linestyles=[dashes(style)],
                 capstyle="butt",
                 zorder=3,
             )
         )
 
 
-def _dashes(style: LineStyle) -> tuple[float, tuple[float, ...] | None]:
+def dashes(style: LineStyle) -> tuple[float, tuple[float, ...] | None]:
     """Dashes as matplotlib counts them, in multiples of the line's width."""
     if not style.dash_px:
         return 0.0, None
@@ -147,7 +150,7 @@ def draw_disputed(axes: Axes, regions: NDArray[np.object_]) -> None:
 
     parts = shapely.get_parts(regions)
     polygons = parts[shapely.get_dimensions(parts) == 2]
-    paths = [_outline(polygon) for polygon in polygons]
+    paths = [outline_path(polygon) for polygon in polygons]
     axes.add_collection(
         PathCollection(paths, facecolors=(1.0, 1.0, 1.0, 0.3), edgecolors="none", zorder=1)
     )
@@ -169,7 +172,7 @@ def draw_disputed(axes: Axes, regions: NDArray[np.object_]) -> None:
         )
 
 
-def _outline(polygon: shapely.Polygon) -> Outline:
+def outline_path(polygon: shapely.Polygon) -> Outline:
     """A polygon with its holes as one path."""
     from matplotlib.path import Path as OutlinePath
 

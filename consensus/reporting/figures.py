@@ -23,7 +23,7 @@ from consensus.reporting.numbers import area_um2_text, length_text
 from consensus.reporting.pictures import DisputedRegion, SlideView, draw_slide
 from consensus.tables import ConsensusRun
 
-__all__ = ["FiguresSection", "LegendEntry", "SlideFigure", "figures_section"]
+__all__ = ["FiguresSection", "LegendEntry", "SlideFigure", "figures_section", "rated_outlines"]
 
 MOST_PICTURES: Final = 40
 
@@ -56,7 +56,7 @@ class SlideFigure:
 
 @dataclass(frozen=True)
 class FiguresSection:
-    """The pictures, those with the gravest disputes first; ``left_out`` names the other slides."""
+    """The pictures, by slide; ``left_out`` names the slides on which an answer gains less."""
 
     pictures: list[SlideFigure]
     left_out: list[str]
@@ -79,10 +79,8 @@ def figures_section(
     for entry in entries:
         if entry.geometry is not None and not entry.geometry.is_empty:
             by_slide[entry.slide].append(entry)
-    gravest = sorted(
-        by_slide, key=lambda name: (-sum(e.severity * e.weight for e in by_slide[name]), name)
-    )
-    drawn = sorted(gravest[:MOST_PICTURES])
+    ranked = sorted(by_slide, key=lambda name: (-sum(e.gain for e in by_slide[name]), name))
+    drawn = sorted(ranked[:MOST_PICTURES])
     raters: list[str] = run.summary["raters"]
     row = session.get_one(ProtocolVersion, run.protocol_id)
     task = protocol_of(row).task
@@ -94,7 +92,7 @@ def figures_section(
             _figure(session, task, name, by_slide[name], reads[name], raters, as_of_pull)
             for name in drawn
         ],
-        left_out=sorted(gravest[MOST_PICTURES:]),
+        left_out=sorted(ranked[MOST_PICTURES:]),
         styles_repeat=len(raters) > len(LINE_STYLES),
     )
 
@@ -109,7 +107,7 @@ def _figure(
     as_of_pull: int | None,
 ) -> SlideFigure:
     slide = session.scalars(select(Slide).where(Slide.name == name)).one()
-    outlines = _outlines(session, task, rater_of_read, as_of_pull)
+    outlines = rated_outlines(session, task, rater_of_read, as_of_pull)
     view = draw_slide(
         Path(slide.path) if slide.path else None,
         width_px=slide.width_px,
@@ -133,7 +131,7 @@ def _figure(
     )
 
 
-def _outlines(
+def rated_outlines(
     session: Session, task: str, rater_of_read: Mapping[int, int], as_of_pull: int | None
 ) -> dict[int, list[shapely.Geometry]]:
     """What each rater's counted read holds of the protocol's classes, as it was rated."""

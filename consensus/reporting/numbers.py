@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any, Final
 
 __all__ = [
-    "MARKS",
     "AreaScale",
     "ShownStatistic",
     "area_um2_text",
     "count_text",
     "length_text",
+    "marks_of",
     "moment_text",
     "number_text",
     "percent_text",
@@ -124,6 +124,12 @@ def shown(statistic: Mapping[str, Any], *, as_percent: bool = False) -> ShownSta
         with_raters=_interval(other_raters, as_percent) if other_raters else "",
         median="" if median["value"] is None else write(median["value"]),
     )
+
+
+def marks_of(figures: Iterable[ShownStatistic]) -> dict[str, str]:
+    """The marks behind the intervals of figures, and what they stand for."""
+    texts = [figure.interval + figure.with_raters for figure in figures]
+    return {mark: why for why, mark in MARKS.items() if any(mark in text for text in texts)}
 
 
 def _interval(statistic: Mapping[str, Any], as_percent: bool) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from consensus.reporting import figures as report_figures
 from consensus.reporting.numbers import number_text
 from consensus.runs import find_run
 from tests.conftest import CommandResult, feature, square
+from tests.consensus.report_page import Page
 
 Study = Callable[..., CommandResult]
 Pull = Callable[..., None]
@@ -70,43 +70,6 @@ def write(study: Study, path: Path, *more: object) -> str:
     result = study("report", "--to", path, "--json", *more)
     assert result.status == 0, result.err
     return path.read_text(encoding="utf-8")
-
-
-class _Page(HTMLParser):
-    """Elements with their attributes, and the text of cells, row by row under each caption."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.tables: dict[str, list[list[str]]] = {}
-        self.text = ""
-        self._caption, self._cell, self._in = "", "", ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag == "caption":
-            self._caption = str(dict(attrs)["id"])
-            self.tables[self._caption] = []
-        elif tag == "tr":
-            self.tables[self._caption].append([])
-        if tag in ("td", "th", "style"):
-            self._cell, self._in = "", tag
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th"):
-            self.tables[self._caption][-1].append(" ".join(self._cell.split()))
-        if tag == self._in:
-            self._in = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._in != "style":
-            self.text += data
-            self._cell += data
-
-    def rows(self, name: str) -> list[list[str]]:
-        """The rows below the head of a table."""
-        return self.tables[f"{name}-caption"][1:]
 
 
 def test_the_command_names_its_file_and_the_trail_has_its_hash(
@@ -200,7 +163,7 @@ def test_names_are_text_whatever_they_hold(
     for command in commands:
         result = pathquorum(*command)
         assert result.status == 0, (command, result.err)
-    page = _Page(write(pathquorum, tmp_path / "r.html"))
+    page = Page(write(pathquorum, tmp_path / "r.html"))
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "iframe", "object", "embed", "form", "base"}
     assert not [
@@ -217,7 +180,7 @@ def test_names_are_text_whatever_they_hold(
 def test_the_page_needs_nothing_beside_it(disputed: Study, tmp_path: Path) -> None:
     """Every source and link lies within the page, and its policy forbids everything else."""
     text = write(disputed, tmp_path / "r.html")
-    page = _Page(text)
+    page = Page(text)
     links = [a[key] for _, a in page.elements for key in ("src", "href", "srcset") if key in a]
     assert len(links) > 5
     assert all(str(link).startswith(("data:", "#")) for link in links)
@@ -236,7 +199,7 @@ def test_the_page_needs_nothing_beside_it(disputed: Study, tmp_path: Path) -> No
 def test_tables_and_pictures_can_be_read_without_eyes(disputed: Study, tmp_path: Path) -> None:
     """Captions, scopes, alternative texts, and headings that skip no level."""
     text = write(disputed, tmp_path / "r.html")
-    page = _Page(text)
+    page = Page(text)
     n_tables = sum(tag == "table" for tag, _ in page.elements)
     assert n_tables == len(page.tables) >= 8
     assert all("scope" in attributes for tag, attributes in page.elements if tag == "th")
@@ -271,7 +234,7 @@ def test_no_person_is_named(study: Study, pull: Pull, tmp_path: Path) -> None:
 def test_figures_are_those_of_the_agreement_command(disputed: Study, tmp_path: Path) -> None:
     """Class table, coefficients and rater matrix show what `agreement` prints."""
     document = disputed("agreement", "--protocol", "prostate", "--json").json
-    page = _Page(write(disputed, tmp_path / "r.html"))
+    page = Page(write(disputed, tmp_path / "r.html"))
     rows = {row[0]: row for row in page.rows("classes")}
     assert list(rows) == document["classes"] == ["Benign", "Low grade", "High grade", "background"]
     for name, figures in document["per_class"].items():
@@ -296,7 +259,7 @@ def test_single_raters_are_those_of_the_agreement_command(
     pull("P1", again, "--replicate", 2)
     fuse(disputed)
     document = disputed("agreement", "--reference", "adjudicated", "--json").json
-    page = _Page(write(disputed, tmp_path / "r.html"))
+    page = Page(write(disputed, tmp_path / "r.html"))
     parts = ("reference", "others", "own")
     for part, key in zip(parts, ("reference", "others", "intra_rater"), strict=True):
         raters = document[key]["raters"]
@@ -321,7 +284,7 @@ def test_what_cannot_be_computed_says_why(study: Study, pull: Pull, tmp_path: Pa
     pull("P1", [drawn(0, "Benign")])
     pull("P2", [drawn(0, "Benign")])
     fuse(study)
-    page = _Page(write(study, tmp_path / "r.html"))
+    page = Page(write(study, tmp_path / "r.html"))
     rows = {row[0]: row for row in page.rows("classes")}
     assert rows["High grade"][1] == "undefined: class not used"
     assert rows["High grade"][-1] == "0.0 %"
@@ -333,9 +296,7 @@ def test_all_that_was_rated_is_accounted_for(disputed: Study, tmp_path: Path) ->
         if decide:
             command = ("--class", "Low grade", "--by", "L", "--reason", "seen")
             assert disputed("adjudicate", "decide", 1, *command).status == 0
-        rows = [
-            r for r in _Page(write(disputed, tmp_path / "r.html")).rows("account") if len(r) > 1
-        ]
+        rows = [r for r in Page(write(disputed, tmp_path / "r.html")).rows("account") if len(r) > 1]
         areas = {row[0]: float(row[3].replace(",", "")) for row in rows}
         total = areas.pop("Rated in all")
         assert total == 1000 * 800 * 0.25 / 1e6
@@ -365,7 +326,7 @@ def test_differences_too_small_to_be_disputed_are_accounted_for(
     for command in commands:
         result = pathquorum(*command)
         assert result.status == 0, (command, result.err)
-    rows = _Page(write(pathquorum, tmp_path / "r.html")).rows("account")
+    rows = Page(write(pathquorum, tmp_path / "r.html")).rows("account")
     shares = {row[0]: row[3] for row in rows if len(row) > 1}
     assert shares["in dispute, not decided yet"] == "0.0025"
     assert shares["differences too small to be disputed"] == "<0.0001"
@@ -376,18 +337,19 @@ def test_differences_too_small_to_be_disputed_are_accounted_for(
 def test_disputes_stand_as_the_adjudicator_saw_them(disputed: Study, tmp_path: Path) -> None:
     """Labels under masked names; then who decided what, and why."""
     shown = disputed("adjudicate", "list", "--json").json["disputes"][0]
-    before = _Page(write(disputed, tmp_path / "r.html")).rows("disputes")
+    before = Page(write(disputed, tmp_path / "r.html")).rows("disputes")
     assert len(before) == 1
-    assert before[0][:4] == ["1", "S1", "2,500", f"{shown['severity']:.2f}"]
+    gain = f"{shown['gain']:,.0f}"
+    assert before[0][:5] == ["1", "S1", "2,500", f"{shown['severity']:.2f}", gain]
     for rater, label in shown["labels"].items():
-        assert f"{label}: {rater}" in before[0][4].replace("\N{NO-BREAK SPACE}", " ")
+        assert f"{label}: {rater}" in before[0][5].replace("\N{NO-BREAK SPACE}", " ")
     assert not re.search(r"P[123]", " ".join(before[0]))
-    assert before[0][5:] == ["open", "", "", ""]
+    assert before[0][6:] == ["open", "", ""]
     command = ("--class", "Low grade", "--by", "L", "--reason", "seen at high power")
     assert disputed("adjudicate", "decide", 1, *command).status == 0
     fuse(disputed)
-    after = _Page(write(disputed, tmp_path / "r.html")).rows("disputes")
-    assert after[0][5:8] == ["decided", "Low grade", "L"]
+    after = Page(write(disputed, tmp_path / "r.html")).rows("disputes")
+    assert after[0][6:8] == ["Low grade", "L"]
     assert after[0][8] == "seen at high power; inherited from an earlier run"
 
 
@@ -395,10 +357,10 @@ def test_what_was_pulled_later_is_left_out_and_said_so(
     disputed: Study, pull: Pull, store_url: str, tmp_path: Path
 ) -> None:
     """The report of a run shows the reads as the run saw them."""
-    before = _Page(write(disputed, tmp_path / "r.html"))
+    before = Page(write(disputed, tmp_path / "r.html"))
     pull("P3", [drawn(600, "High grade", y) for y in (0, 200, 400, 600)])
     result = disputed("report", "--run", 1, "--to", tmp_path / "r.html")
-    after = _Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    after = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "reads that were pulled after the run and are not in it: 1" in result.err
     assert "1 read was pulled after this run and is not part of it" in " ".join(after.text.split())
     for name in ("classes", "reads", "account", "coefficients"):
@@ -418,7 +380,7 @@ def test_reads_say_when_how_and_whether_they_count(
     copied = {**drawn(0, "Benign"), "id": "11111111-1111-4111-8111-111111111111"}
     pull("P2", [copied, feature(square(500, 0))])
     fuse(study)
-    page = _Page(write(study, tmp_path / "r.html"))
+    page = Page(write(study, tmp_path / "r.html"))
     first, again, second = page.rows("reads")
     assert first[:2] == ["S1", "P1"]
     assert first[4:7] == ["2026-01-05", "1", "yes"]
@@ -436,7 +398,7 @@ def test_the_protocols_signature_stands_in_the_head(disputed: Study, tmp_path: P
     assert "Note: protocol prostate version 1 is not signed." in result.err
     assert "The protocol is not signed." in (tmp_path / "r.html").read_text(encoding="utf-8")
     assert disputed("protocol", "sign", "prostate", "--version", "1", "--by", "L").status == 0
-    page = _Page(write(disputed, tmp_path / "r.html"))
+    page = Page(write(disputed, tmp_path / "r.html"))
     assert "Protocol signed by L (lead), 20" in page.text
 
 
@@ -458,7 +420,7 @@ def test_a_broken_trail_is_told(disputed: Study, store: Store, tmp_path: Path) -
 def test_more_slides_than_pictures_are_named(
     study: Study, pull: Pull, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The slides with the gravest disputes are drawn, the others named."""
+    """The slides on which answers gain most are drawn, the others named."""
     monkeypatch.setattr(report_figures, "MOST_PICTURES", 1)
     size = ("--width", 1000, "--height", 800, "--mpp", 0.5)
     assert study("slide", "add", "S2", *size).status == 0
@@ -466,11 +428,11 @@ def test_more_slides_than_pictures_are_named(
         pull("P1", [drawn(0, "Benign")], slide=slide)
         pull("P2", [drawn(0, other)], slide=slide)
     fuse(study)
-    page = _Page(write(study, tmp_path / "r.html"))
+    page = Page(write(study, tmp_path / "r.html"))
     assert [str(a["alt"])[:8] for tag, a in page.elements if tag == "img"] == ["Slide S2"]
     text = " ".join(page.text.split())
     assert "1 further slide has disputes and no picture here" in text
-    assert text.split("gravest disputes are shown): ")[1].startswith("S1.")
+    assert text.split("answers gain most are shown): ")[1].startswith("S1.")
 
 
 SHORT = """
@@ -499,7 +461,7 @@ def test_objects_are_drawn_and_found_by_f1(study: Study, pull: Pull, tmp_path: P
         result = study("pull", path, *arguments)
         assert result.status == 0, result.err
     fuse(study, "short")
-    page = _Page(write(study, tmp_path / "r.html"))
+    page = Page(write(study, tmp_path / "r.html"))
     assert page.rows("coefficients")[-1][:2] == ["F1 of finding anything", "1.00"]
     assert [row[1] for row in page.rows("classes") if row[0] == "absent"] == [
         "undefined: no joint negatives"
@@ -524,7 +486,7 @@ def test_slides_have_no_pictures(study: Study, tmp_path: Path) -> None:
         assert result.status == 0, result.err
     fuse(study, "short")
     text = write(study, tmp_path / "r.html")
-    page = _Page(text)
+    page = Page(text)
     assert not [tag for tag, _ in page.elements if tag == "img"]
     assert page.rows("disputes")[0][:3] == ["1", "S1", "1.00"]
     assert "mm²" not in page.text

@@ -24,6 +24,11 @@ FLAGS = (
 )  # fmt: skip
 PAPER_MM = 182  # A4 less its margins
 
+CLASSES = {
+    "prostate": ("Benign", "Low grade", "High grade"),
+    "cells": ("Mitotic figure", "Mimic", "Low grade", *(f"Another class, {n}" for n in range(5))),
+}
+
 # Says what reaches beyond the paper, and how much is written beyond the edge of its cell.
 MEASURE = """
 <script>
@@ -77,25 +82,46 @@ def browse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Seen]:
     return look
 
 
-@pytest.fixture
+CELLS = """
+name = "cells"
+version = "1"
+task = "objects"
+[consensus]
+quorum = 0.9
+""" + "".join(f'[[classes]]\nname = "{name}"\n' for name in CLASSES["cells"])  # fmt: skip
+
+
+@pytest.fixture(params=["prostate", "cells"])
 def report(
-    study: Callable[..., CommandResult], write_export: Callable[..., Path], tmp_path: Path
+    study: Callable[..., CommandResult],
+    write_export: Callable[..., Path],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> Path:
-    """The report of a study with twelve raters, unwieldy names and a decided dispute."""
+    """The report of a study with twelve raters, unwieldy names and a decided dispute.
+
+    Of regions; and of objects, of more classes than a table can hold beside each other.
+    """
+    protocol = request.param
     slide = "slide-" + "with_an_unbroken_name" * 4
     size = ("--width", 1000, "--height", 800, "--mpp", 0.5)
-    commands: list[tuple[object, ...]] = [("slide", "add", slide, *size, "--patient", "B" * 60)]
+    cells = tmp_path / "cells.toml"
+    cells.write_text(CELLS, encoding="utf-8")
+    commands: list[tuple[object, ...]] = [
+        ("protocol", "add", cells),
+        ("slide", "add", slide, *size, "--patient", "B" * 60),
+    ]
     for number in range(12):
         handle = f"rater-{number:02d}-" + "x" * (40 if number % 4 == 0 else 3)
-        path_class = ("Benign", "Low grade", "High grade")[number % 3]
+        path_class = CLASSES[protocol][number % 3]
         export = write_export([feature(square(10 * number, 0), path_class)], f"R{number}")
         commands.append(("annotator", "add", handle, "--role", "pathologist"))
-        pulled = ("--annotator", handle, "--protocol", "prostate", "--slide", slide)
+        pulled = ("--annotator", handle, "--protocol", protocol, "--slide", slide)
         commands.append(("pull", export, *pulled))
     path = tmp_path / "report.html"
     reason = "seen at high power, where " + "it is " * 30 + "/".join(["clear"] * 30)
     commands += [
-        ("consensus", "run", "--protocol", "prostate"),
+        ("consensus", "run", "--protocol", protocol),
         ("adjudicate", "decide", 1, "--class", "Low grade", "--by", "L", "--reason", reason),
         ("report", "--to", path),
     ]

@@ -15,12 +15,12 @@ from PIL import Image
 from consensus.reporting.drawing import LINE_STYLES
 from consensus.reporting.labels import Labelled, place_labels
 from consensus.reporting.pictures import (
-    LONGEST_PX,
     MOST_NUMBERED,
     DisputedRegion,
     SlideView,
     draw_slide,
 )
+from consensus.reporting.window import LONGEST_PX
 
 WIDTH, HEIGHT = 2000, 1000
 
