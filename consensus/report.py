@@ -25,6 +25,7 @@ from annotation.store import SOFTWARE_VERSION, Store, now
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion
 from annotation.terminal import plain
+from consensus.boundary_document import boundary_part
 from consensus.comparisons import Method, against_others
 from consensus.decisions import answers_in_force
 from consensus.objects_document import objects_part
@@ -183,6 +184,7 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
     figures["others"] = against_others(rated.ratings, method)
     figures["intra_rater"] = rate_replicates(session, row, as_of_pull=as_of_pull).compared(method)
     figures |= objects_part(rated, method.weights, figures)
+    figures |= boundary_part(rated, method)
     moved = sensitivity(
         rated.ratings,
         base=run.method,

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from consensus.reporting.boundary import BoundarySection, boundary_section
 from consensus.reporting.comparisons import RaterComparison, comparison_tables
 from consensus.reporting.detection import DetectionSection, detection_section
 from consensus.reporting.numbers import AreaScale, ShownStatistic, count_text, marks_of, shown
@@ -102,6 +103,7 @@ class AgreementSection:
     coefficients: list[CoefficientRow]
     classes: list[ClassRow]
     detection: ShownStatistic | None
+    boundary: BoundarySection | None
     objects: DetectionSection | None
     matrix: list[MatrixPart]
     pairs: list[PairRow]
@@ -120,7 +122,8 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
     ----------
     document
         What :meth:`consensus.agreement.Agreement.to_dict` gives, and perhaps the parts of
-        :mod:`consensus.comparisons` and :mod:`consensus.objects_document`.
+        :mod:`consensus.comparisons`, :mod:`consensus.objects_document` and
+        :mod:`consensus.boundary_document`.
     """
     rows = {name: _coefficient(name, one) for name, one in document["coefficients"].items()}
     classes = [
@@ -141,7 +144,9 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
     every += [row.prevalence for row in classes] + [row.kappa for row in pairs]
     objects, comparisons = detection_section(document), comparison_tables(document)
     marked = every + [row.f1 for row in pairs if row.f1 is not None]
+    boundary = boundary_section(document, COEFFICIENTS)
     marked += [] if objects is None else objects.figures
+    marked += [] if boundary is None else boundary.figures
     marked += [figure for part in comparisons for figure in part.figures]
     return AgreementSection(
         raters=list(document["raters"]),
@@ -155,6 +160,7 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
         coefficients=list(rows.values()),
         classes=classes,
         detection=_detection(document),
+        boundary=boundary,
         objects=objects,
         matrix=_matrix(document),
         pairs=pairs,

@@ -196,3 +196,14 @@ def test_a_tolerance_needs_regions_in_a_store(
     refused = tolerant("agreement", "--table", table, "--tolerance-um", 2)
     assert refused.status == 1
     assert "--tolerance-um is about the store's regions" in refused.err
+
+
+def test_the_report_shows_figures_with_and_without_strips(
+    tolerant: Callable[..., CommandResult], tmp_path: Path
+) -> None:
+    assert tolerant("consensus", "run", "--protocol", "prostate").status == 0
+    assert tolerant("report", "--to", tmp_path / "report.html").status == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Without strips along boundaries" in page
+    assert "no disc of 1.5 µm across" in page
+    assert page.count("Kappa of Benign") == 1
