@@ -13,7 +13,7 @@ from annotation.lookup import find_annotator, unknown
 from annotation.store import now
 from annotation.study import protocol_of
 from annotation.tables import Annotator, ProtocolVersion
-from consensus.decisions import CLASS, REOPEN, answers_in_force
+from consensus.queue.decisions import CLASS, REOPEN, answers_in_force
 from consensus.runs import find_run
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
 

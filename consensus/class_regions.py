@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from annotation.errors import InputError
 from consensus.faces.outlines import GRID_PX
-from consensus.shared_borders import is_edge_matched, shared_borders
+from consensus.queue.shared_borders import is_edge_matched, shared_borders
 
 __all__ = ["UNLABELLED", "ClassRegions", "class_regions"]
 

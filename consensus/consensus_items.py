@@ -18,11 +18,11 @@ from sqlalchemy.orm import Session
 from annotation.study import protocol_of
 from annotation.tables import Annotator, ProtocolVersion, Slide
 from annotation.units import um2_per_px2
-from consensus.counted_reads import counted_reads
-from consensus.decisions import CLASS, EXCLUDE, answers_in_force
 from consensus.item_states import AGREED, BELOW_AREA, DISPUTED
+from consensus.queue.decisions import CLASS, EXCLUDE, answers_in_force
 from consensus.regions import connected_components
 from consensus.runs import last_pull_before
+from consensus.study.counted_reads import counted_reads
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
 
 __all__ = ["ADJUDICATED", "EXCLUDED", "INDETERMINATE", "Answer", "Consensus", "ResolvedItem"]

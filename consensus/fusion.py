@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from annotation.errors import InputError
 from consensus.errors import RatingsError
 from consensus.fused import Fused, Method
+from consensus.fusing.voting import VoteRule, majority
 from consensus.ratings import NOT_RATED, Ratings
 from consensus.statistics.estimation import Estimation
 from consensus.statistics.expectation import Fit, Stopping, maximise
 from consensus.statistics.starts import best_fit
-from consensus.voting import VoteRule, majority
 
 __all__ = [
     "BinaryStaple",

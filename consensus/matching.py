@@ -17,7 +17,7 @@ at any size. From three raters on it is NP-hard, and ``consensus.groups.grouping
 order of raters, and that of the objects in a read, has no say in the groups.
 
 Groups are the items of agreement and consensus. F1 at the threshold itself is that of
-``consensus.found_by_both``.
+``consensus.comparing.found_by_both``.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from annotation.revisions import revisions_in_force
 from annotation.tables import Slide
 from consensus.consensus_items import Consensus, ResolvedItem
-from consensus.counted_reads import counted_reads
 from consensus.runs import last_pull_before
+from consensus.study.counted_reads import counted_reads
 
 __all__ = ["medoid", "object_outlines"]
 

@@ -25,11 +25,12 @@ from annotation.store import SOFTWARE_VERSION, Store, now
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion
 from annotation.terminal import plain
-from consensus.boundary_document import boundary_part
-from consensus.comparisons import Method, against_others
-from consensus.decisions import answers_in_force
-from consensus.objects_document import objects_part
-from consensus.replicates import rate_replicates
+from consensus.comparing.boundary_document import boundary_part
+from consensus.comparing.comparisons import Method, against_others
+from consensus.comparing.objects_document import objects_part
+from consensus.fusing.sensitivity import sensitivity
+from consensus.fusing.study_votes import vote_rules
+from consensus.queue.decisions import answers_in_force
 from consensus.reporting.agreement import AgreementSection, agreement_section
 from consensus.reporting.consensus import ConsensusSection, consensus_section
 from consensus.reporting.figures import FiguresSection, figures_section
@@ -37,12 +38,11 @@ from consensus.reporting.numbers import moment_text
 from consensus.reporting.protocol import ProtocolSection, protocol_section
 from consensus.reporting.sensitivity import SensitivitySection, sensitivity_section
 from consensus.reporting.study import StudySection, study_section
-from consensus.run_reference import run_reference
 from consensus.runs import find_run, last_pull_before
-from consensus.sensitivity import sensitivity
-from consensus.slide_items import Wanted
-from consensus.study_ratings import rate
-from consensus.study_votes import vote_rules
+from consensus.study.replicates import rate_replicates
+from consensus.study.run_reference import run_reference
+from consensus.study.slide_items import Wanted
+from consensus.study.study_ratings import rate
 from consensus.tables import ConsensusRun
 
 __all__ = ["Report", "WrittenReport", "collect_report", "render", "write_report"]

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from consensus.disputes import Entry
 from consensus.fused import Fused
+from consensus.fusing.rater_quality import quality_basis, quality_document, staple_document
 from consensus.fusion import FusionOptions
 from consensus.item_states import AGREED, BELOW_AREA, DISPUTED
-from consensus.rater_quality import quality_basis, quality_document, staple_document
-from consensus.study_ratings import StudyRatings
+from consensus.queue.disputes import Entry
+from consensus.study.study_ratings import StudyRatings
 from consensus.tables import Decision
 
 __all__ = ["raters_summary", "run_summary"]

@@ -21,22 +21,22 @@ from annotation.store import SOFTWARE_VERSION, now
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion, Pull
 from annotation.units import um2_per_px2
-from consensus.decisions import InheritedDecisions
-from consensus.disputes import Entry, write_disputes
 from consensus.fused import OPEN, Fused
+from consensus.fusing.rater_quality import REPLICATES
+from consensus.fusing.study_votes import vote_rule
+from consensus.fusing.voting import VoteKind
 from consensus.fusion import FusionOptions, fuse
 from consensus.item_states import AGREED, BELOW_AREA, DISPUTED, TOO_FEW
-from consensus.queue_order import label_entropy, queue_posterior
-from consensus.rater_quality import REPLICATES
+from consensus.queue.decisions import InheritedDecisions
+from consensus.queue.disputes import Entry, write_disputes
+from consensus.queue.queue_order import label_entropy, queue_posterior
 from consensus.ratings import NOT_RATED
 from consensus.regions import disputed_components
 from consensus.run_summary import raters_summary, run_summary
-from consensus.slide_items import Wanted
 from consensus.statistics.weights import disagreement_weights
-from consensus.study_ratings import StudyRatings, rate
-from consensus.study_votes import vote_rule
+from consensus.study.slide_items import Wanted
+from consensus.study.study_ratings import StudyRatings, rate
 from consensus.tables import ConsensusItem, ConsensusRun
-from consensus.voting import VoteKind
 
 __all__ = ["METHODS", "consensus_run", "find_run", "last_pull_before"]
 

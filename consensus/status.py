@@ -12,10 +12,10 @@ from annotation.errors import PathquorumError
 from annotation.study import protocol_of
 from annotation.tables import Annotator, ProtocolVersion, PullRead, Read, Slide
 from consensus.agreement import agreement
-from consensus.counted_reads import counted_reads, pulled_reads
-from consensus.decisions import answers_in_force
-from consensus.slide_items import Wanted
-from consensus.study_ratings import StudyRatings, rate
+from consensus.queue.decisions import answers_in_force
+from consensus.study.counted_reads import counted_reads, pulled_reads
+from consensus.study.slide_items import Wanted
+from consensus.study.study_ratings import StudyRatings, rate
 from consensus.tables import ConsensusRun, Dispute
 
 __all__ = ["study_status"]

@@ -30,8 +30,7 @@ from sqlalchemy import select
 from annotation.store import open_store
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion, Slide
-from consensus.adjudication_queue import queue
-from consensus.counted_reads import counted_reads
+from consensus.queue.adjudication_queue import queue
 from consensus.reporting.drawing import (
     DPI,
     LINE_STYLES,
@@ -47,6 +46,7 @@ from consensus.reporting.figures import rated_outlines
 from consensus.reporting.labels import Labelled
 from consensus.reporting.window import Window, draw_scale_bar, slide_image
 from consensus.runs import AGREED, find_run, last_pull_before
+from consensus.study.counted_reads import counted_reads
 from consensus.tables import ConsensusItem, ConsensusRun
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from annotation.terminal import Invocation, Outcome, command, table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from consensus.adjudication_queue import Place, QueueEntry
-    from consensus.queue_order import Order
+    from consensus.queue.adjudication_queue import Place, QueueEntry
+    from consensus.queue.queue_order import Order
 
 
 @click.group(short_help="Decide what is disputed.")
@@ -42,7 +42,7 @@ def adjudicate_list(
     orders: by disagreement (severity) alone, by area, or at random. Disputes that lie side by side
     form one region, which bears the lowest number among them.
     """
-    from consensus.adjudication_queue import places, queue
+    from consensus.queue.adjudication_queue import places, queue
     from consensus.runs import find_run
 
     with invocation.store.reading() as session:
@@ -140,7 +140,7 @@ def _state(entry: QueueEntry) -> str:
 def adjudicate_show(invocation: Invocation, dispute: int) -> Outcome:
     """Show one dispute: where it lies, and what each masked rater said."""
     from consensus.adjudication import find_dispute
-    from consensus.adjudication_queue import queue
+    from consensus.queue.adjudication_queue import queue
     from consensus.runs import find_run
 
     with invocation.store.reading() as session:
@@ -187,7 +187,7 @@ def adjudicate_decide(
     itself; where one of them can't be decided, none is.
     """
     from consensus.adjudication import decide_together, open_disputes_of_region
-    from consensus.decisions import CLASS, EXCLUDE, INDETERMINATE
+    from consensus.queue.decisions import CLASS, EXCLUDE, INDETERMINATE
 
     if bool(disputes) == (region is not None):
         raise click.UsageError("give the numbers of disputes, or one --region")
@@ -232,7 +232,7 @@ def adjudicate_reopen(
 def _changed(invocation: Invocation, numbers: list[int]) -> Outcome:
     """The disputes as they stand now, in the order in which they were named."""
     from consensus.adjudication import find_dispute
-    from consensus.adjudication_queue import queue
+    from consensus.queue.adjudication_queue import queue
     from consensus.runs import find_run
 
     with invocation.store.reading() as session:

@@ -125,13 +125,13 @@ def agreement(
     from annotation.lookup import find_protocol
     from annotation.revisions import parse_as_of
     from annotation.study import protocol_of
-    from consensus.boundary_document import boundary_part
-    from consensus.comparisons import Method, against_others, rater_reference
-    from consensus.objects_document import objects_part
-    from consensus.replicates import rate_replicates
-    from consensus.run_reference import run_for, run_reference
-    from consensus.slide_items import Wanted
-    from consensus.study_ratings import rate
+    from consensus.comparing.boundary_document import boundary_part
+    from consensus.comparing.comparisons import Method, against_others, rater_reference
+    from consensus.comparing.objects_document import objects_part
+    from consensus.study.replicates import rate_replicates
+    from consensus.study.run_reference import run_for, run_reference
+    from consensus.study.slide_items import Wanted
+    from consensus.study.study_ratings import rate
 
     with invocation.store.reading() as session:
         row = find_protocol(session, protocol)
@@ -198,7 +198,12 @@ def _of_table(
     reference: str | None,
 ) -> dict[str, Any]:
     """The document of a table."""
-    from consensus.comparisons import Method, against_others, rater_reference, within_raters
+    from consensus.comparing.comparisons import (
+        Method,
+        against_others,
+        rater_reference,
+        within_raters,
+    )
     from consensus.long_table import read_long_table, split_classes
 
     declared = split_classes(classes)

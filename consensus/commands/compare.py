@@ -15,7 +15,7 @@ from consensus.commands.comparison_tables import interval_text, value_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from consensus.arms import Arm
+    from consensus.comparing.arms import Arm
     from consensus.weights_file import ClassWeights
 
 FILE = click.Path(path_type=Path)
@@ -71,7 +71,7 @@ def compare(
     of two replicates (as without and with a suggestion). Both are taken on the patients that both
     hold, and drawn together; the difference is the second arm less the first.
     """
-    from consensus.arms import compare as difference
+    from consensus.comparing.arms import compare as difference
     from consensus.weights_file import read_weights
 
     if weights is not None and weights_file is not None:
@@ -101,7 +101,7 @@ def compare(
 def _tables(
     first: Path, second: Path, classes: str | None, weights: str | None, custom: ClassWeights | None
 ) -> tuple[Arm, Arm]:
-    from consensus.arms import Arm, with_common_classes
+    from consensus.comparing.arms import Arm, with_common_classes
     from consensus.long_table import read_table, split_classes
 
     declared = split_classes(classes)
@@ -123,9 +123,9 @@ def _store_arms(
 ) -> tuple[Arm, Arm]:
     from annotation.lookup import find_protocol
     from annotation.revisions import parse_as_of
-    from consensus.arms import Arm
-    from consensus.slide_items import Wanted
-    from consensus.study_ratings import rate
+    from consensus.comparing.arms import Arm
+    from consensus.study.slide_items import Wanted
+    from consensus.study.study_ratings import rate
 
     arms = []
     with invocation.store.reading() as session:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from sqlalchemy.orm import Session
 
+    from consensus.fusing.voting import VoteKind
     from consensus.tables import ConsensusRun
-    from consensus.voting import VoteKind
 
 METHOD = click.Choice(["majority", "dawid-skene", "staple"])
 
@@ -104,8 +104,8 @@ def consensus_run(
     region and labels are the same.
     """
     from annotation.lookup import find_protocol
+    from consensus.fusing.rater_quality import REPLICATES
     from consensus.fusion import FusionOptions
-    from consensus.rater_quality import REPLICATES
     from consensus.runs import consensus_run as make_run
 
     with invocation.store.writing() as session:
@@ -192,10 +192,10 @@ def consensus_table(
     **options: Any,
 ) -> Outcome:
     """Fuse a table with the columns item, rater and label (and weight, cluster); no store."""
+    from consensus.fusing.rater_quality import quality_basis, quality_document, staple_document
+    from consensus.fusing.voting import agreement_votes, equal_votes
     from consensus.fusion import FusionOptions, fuse
     from consensus.long_table import read_table, split_classes
-    from consensus.rater_quality import quality_basis, quality_document, staple_document
-    from consensus.voting import agreement_votes, equal_votes
 
     rules = {None: None, "equal": equal_votes, "agreement": agreement_votes}
     told = FusionOptions(votes=rules[votes], **options)
@@ -255,7 +255,7 @@ def _show_figures(console: Console, document: dict[str, Any], scale: float, unit
 
 def _document(session: Session, run: ConsensusRun) -> dict[str, Any]:
     from annotation.tables import ProtocolVersion
-    from consensus.decisions import answers_in_force
+    from consensus.queue.decisions import answers_in_force
 
     row = session.get_one(ProtocolVersion, run.protocol_id)
     return {

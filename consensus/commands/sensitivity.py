@@ -41,7 +41,7 @@ def consensus_sensitivity(
 
     Nothing is written. A method that is refused is listed with the reason.
     """
-    from consensus.sensitivity import sensitivity
+    from consensus.fusing.sensitivity import sensitivity
 
     if min_raters is not None and min_raters < 1:
         raise InputError(f"--min-raters counts from 1, not {min_raters}")
@@ -55,9 +55,9 @@ def consensus_sensitivity(
     if classes is not None:
         raise InputError("--classes belongs to --table; the protocol names the store's classes")
     from annotation.lookup import find_protocol
-    from consensus.slide_items import Wanted
-    from consensus.study_ratings import rate
-    from consensus.study_votes import vote_rules
+    from consensus.fusing.study_votes import vote_rules
+    from consensus.study.slide_items import Wanted
+    from consensus.study.study_ratings import rate
 
     with invocation.store.reading() as session:
         rated = rate(session, find_protocol(session, protocol), wanted=Wanted(geometry=False))

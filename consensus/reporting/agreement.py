@@ -122,8 +122,8 @@ def agreement_section(document: Mapping[str, Any]) -> AgreementSection:
     ----------
     document
         What :meth:`consensus.agreement.Agreement.to_dict` gives, and perhaps the parts of
-        :mod:`consensus.comparisons`, :mod:`consensus.objects_document` and
-        :mod:`consensus.boundary_document`.
+        :mod:`consensus.comparing.comparisons`, :mod:`consensus.comparing.objects_document` and
+        :mod:`consensus.comparing.boundary_document`.
     """
     rows = {name: _coefficient(name, one) for name, one in document["coefficients"].items()}
     classes = [

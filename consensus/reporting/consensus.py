@@ -10,9 +10,9 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from consensus.adjudication_queue import QueueEntry, queue
-from consensus.decisions import CLASS, EXCLUDE, INDETERMINATE, answers_in_force
 from consensus.item_states import AGREED, BELOW_AREA, DISPUTED, TOO_FEW
+from consensus.queue.adjudication_queue import QueueEntry, queue
+from consensus.queue.decisions import CLASS, EXCLUDE, INDETERMINATE, answers_in_force
 from consensus.reporting.disputes import PlaceRows, dispute_places
 from consensus.reporting.numbers import AreaScale, count_text, moment_text, percent_text
 from consensus.reporting.quality import (

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from consensus.adjudication_queue import Place, QueueEntry, places
-from consensus.decisions import EXCLUDE, INDETERMINATE
+from consensus.queue.adjudication_queue import Place, QueueEntry, places
+from consensus.queue.decisions import EXCLUDE, INDETERMINATE
 from consensus.reporting.numbers import area_um2_text, count_text
 from consensus.tables import Decision
 

@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 from annotation.revisions import revisions_in_force
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion, Slide
-from consensus.adjudication_queue import QueueEntry
-from consensus.counted_reads import counted_reads
+from consensus.queue.adjudication_queue import QueueEntry
 from consensus.reporting.drawing import LINE_STYLES, LineStyle, line_style
 from consensus.reporting.numbers import area_um2_text, length_text
 from consensus.reporting.pictures import DisputedRegion, SlideView, draw_slide
+from consensus.study.counted_reads import counted_reads
 from consensus.tables import ConsensusRun
 
 __all__ = ["FiguresSection", "LegendEntry", "SlideFigure", "figures_section", "rated_outlines"]

@@ -58,7 +58,7 @@ class SensitivitySection:
 
 
 def sensitivity_section(document: Mapping[str, Any]) -> SensitivitySection:
-    """Lay out what :meth:`consensus.sensitivity.Sensitivity.to_dict` gives."""
+    """Lay out what :meth:`consensus.fusing.sensitivity.Sensitivity.to_dict` gives."""
     areal = document["weight_unit"] == "um2"
     scale = AreaScale.of([document["weight"]]) if areal else AreaScale("", 1.0, 0)
     columns = [*document["classes"], OPEN]

@@ -20,9 +20,9 @@ from annotation.tables import (
     Site,
     Slide,
 )
-from consensus.counted_reads import pulled_reads
 from consensus.reporting.numbers import count_text
-from consensus.study_ratings import StudyRatings
+from consensus.study.counted_reads import pulled_reads
+from consensus.study.study_ratings import StudyRatings
 from consensus.tables import ConsensusRun
 
 __all__ = ["PersonRow", "ReadRow", "StudySection", "study_section"]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.fusion import dawid_skene
-from consensus.queue_order import label_entropy, queue_posterior
+from consensus.queue.queue_order import label_entropy, queue_posterior
 from consensus.ratings import Ratings
 
 __all__ = ["ORDERS", "REGIMES", "SHARES", "Regime", "Study", "accuracies", "run", "simulate"]

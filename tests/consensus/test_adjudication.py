@@ -14,8 +14,8 @@ from sqlalchemy import select
 from annotation.store import Store
 from annotation.tables import Event, ProtocolVersion, Slide
 from consensus.adjudication import decide_together
-from consensus.decisions import InheritedDecisions
-from consensus.queue_order import label_entropy
+from consensus.queue.decisions import InheritedDecisions
+from consensus.queue.queue_order import label_entropy
 from consensus.regions import same_region
 from consensus.tables import ConsensusRun, Decision, Dispute
 from tests.conftest import CommandResult, feature, square
@@ -230,7 +230,7 @@ def test_earlier_decisions_are_found_by_place(
         compared += 1
         return same_region(one, other)
 
-    monkeypatch.setattr("consensus.decisions.same_region", counted)
+    monkeypatch.setattr("consensus.queue.decisions.same_region", counted)
     with store.writing() as session:
         numbers = session.scalars(select(Dispute.id).order_by(Dispute.id)).all()
         decide_together(session, numbers, by="L", reason="r", answer="exclude")

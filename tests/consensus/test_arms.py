@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from consensus.agreement import agreement
-from consensus.arms import Arm, compare, with_common_classes
+from consensus.comparing.arms import Arm, compare, with_common_classes
 from consensus.errors import RatingsError
 from consensus.ratings import Ratings
 from consensus.statistics.paired import paired_replicates

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from annotation.errors import InputError
 from consensus.class_regions import UNLABELLED, ClassRegions, class_regions
 from consensus.overlay import Layer, overlay
-from consensus.shared_borders import shared_borders
+from consensus.queue.shared_borders import shared_borders
 from tests.consensus.coverages import cells, squares
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, recall_score
 
 from consensus.agreement import agreement
-from consensus.comparisons import (
+from consensus.comparing.comparisons import (
     Comparison,
     Method,
     against_others,

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from shapely import Geometry, Point, box
 from sklearn.metrics import cohen_kappa_score
 
-from consensus.detection import Detection, Threshold, ladder
+from consensus.comparing.detection import Detection, Threshold, ladder
 from consensus.matching import ObjectLayer, match_objects
-from consensus.object_items import ObjectItems, object_items
 from consensus.ratings import NOT_RATED
+from consensus.study.object_items import ObjectItems, object_items
 from tests.conftest import CommandResult, feature, square
 
 MPP = 0.5

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from shapely import Geometry, Point, box
 
-from consensus.found_by_both import found_by_both
+from consensus.comparing.found_by_both import found_by_both
 from consensus.matching import Candidates, ObjectLayer
 
 IOU, DISTANCE = 0.5, 10.0

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from consensus.agreement import agreement
-from consensus.comparisons import Method, against_others
+from consensus.comparing.comparisons import Method, against_others
 from consensus.fusion import dawid_skene, majority, staple
 from consensus.ratings import Ratings
 from tests.conftest import CommandResult

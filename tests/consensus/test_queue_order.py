@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus.fusion import dawid_skene, majority
-from consensus.queue_order import drawn_place, expected_gain, label_entropy, queue_posterior
+from consensus.queue.queue_order import drawn_place, expected_gain, label_entropy, queue_posterior
 from consensus.ratings import Ratings
 from tests.benchmarks.reviewing import ORDERS, REGIMES, SHARES, Regime, accuracies, simulate
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from annotation.errors import InputError
-from consensus import rater_quality
 from consensus.fused import Fused
+from consensus.fusing import rater_quality
+from consensus.fusing.rater_quality import quality_basis, quality_document, staple_document
 from consensus.fusion import fuse, majority
-from consensus.rater_quality import quality_basis, quality_document, staple_document
 from consensus.ratings import Ratings
 from consensus.statistics.clusters import clusters_of
 from consensus.statistics.patterns import compress

@@ -22,12 +22,12 @@ from annotation.sources import open_sources
 from annotation.store import Store, create_or_upgrade
 from annotation.study import add_protocol, add_slide_without_image
 from consensus.agreement import agreement
-from consensus.comparisons import Method
-from consensus.objects_document import objects_part
+from consensus.comparing.comparisons import Method
+from consensus.comparing.objects_document import objects_part
 from consensus.ratings import NOT_RATED
-from consensus.replicates import rate_replicates
-from consensus.slide_items import Wanted
-from consensus.study_ratings import StudyRatings, rate
+from consensus.study.replicates import rate_replicates
+from consensus.study.slide_items import Wanted
+from consensus.study.study_ratings import StudyRatings, rate
 from tests.conftest import CommandResult
 
 # Objects per expert 1..10, as published beside the data.

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from annotation.errors import InputError
 from consensus.errors import TooFewRatersError
+from consensus.fusing.sensitivity import sensitivity
 from consensus.fusion import fuse, majority
-from consensus.sensitivity import sensitivity
 from tests.consensus.builders import from_matrix
 from tests.consensus.test_fusion import METHODS, TABLE, as_ratings, crowd
 

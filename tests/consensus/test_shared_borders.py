@@ -8,7 +8,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.shared_borders import is_edge_matched, shared_borders
+from consensus.queue.shared_borders import is_edge_matched, shared_borders
 from tests.consensus.coverages import cells, squares
 
 

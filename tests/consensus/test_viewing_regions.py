@@ -7,8 +7,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.shared_borders import shared_borders
-from consensus.viewing_regions import viewing_regions
+from consensus.queue.shared_borders import shared_borders
+from consensus.queue.viewing_regions import viewing_regions
 from tests.consensus.coverages import cells, squares
 
 

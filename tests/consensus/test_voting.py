@@ -13,9 +13,9 @@ from sklearn.metrics import cohen_kappa_score
 from annotation.errors import InputError
 from consensus.errors import NoVotesError
 from consensus.fused import Fused
+from consensus.fusing.voting import Votes, agreement_votes, equal_votes, role_votes
 from consensus.fusion import FusionOptions, fuse, majority
 from consensus.ratings import Ratings
-from consensus.voting import Votes, agreement_votes, equal_votes, role_votes
 from tests.consensus.builders import from_matrix
 from tests.consensus.test_fusion import TABLE, as_ratings, crowd, names
 

@@ -14,13 +14,13 @@ from sqlalchemy.orm import Session
 from annotation.protocol import Protocol
 from annotation.revisions import rated_objects
 from annotation.tables import Slide
-from consensus.counted_reads import CountedRead
-from consensus.detection import Threshold, ladder
+from consensus.comparing.detection import Threshold, ladder
 from consensus.matching import ObjectLayer
-from consensus.object_items import ObjectItems, object_items
 from consensus.overlay import Layer
 from consensus.ratings import NOT_RATED
-from consensus.region_items import RegionItems, region_items
+from consensus.study.counted_reads import CountedRead
+from consensus.study.object_items import ObjectItems, object_items
+from consensus.study.region_items import RegionItems, region_items
 
 __all__ = ["Drawn", "SlideItems", "Wanted", "drawn_by", "slide_items", "thresholds_of"]
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError, PathquorumError
 from consensus.fused import OPEN, Fused
+from consensus.fusing.voting import VoteRule, agreement_votes, equal_votes
 from consensus.fusion import FusionOptions, fuse
 from consensus.ratings import Ratings
 from consensus.statistics.patterns import sum_by
-from consensus.voting import VoteRule, agreement_votes, equal_votes
 
 __all__ = ["BASES", "Sensitivity", "Variant", "sensitivity"]
 

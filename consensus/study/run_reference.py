@@ -19,11 +19,11 @@ from sqlalchemy.orm import Session
 from annotation.errors import UnknownNameError
 from annotation.study import protocol_of
 from annotation.tables import Patient, ProtocolVersion, Slide
-from consensus.comparisons import Amount, Method, against_reference
+from consensus.comparing.comparisons import Amount, Method, against_reference
 from consensus.consensus_items import Consensus
 from consensus.ratings import NOT_RATED, Ratings
 from consensus.runs import find_run
-from consensus.study_ratings import joint_negatives
+from consensus.study.study_ratings import joint_negatives
 from consensus.tables import ConsensusRun
 
 __all__ = ["RunReference", "run_for", "run_reference"]

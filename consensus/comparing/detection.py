@@ -2,7 +2,7 @@
 
 F1 and specific agreement say how far two raters found the same, kappa how far they named alike
 what both found; all of it pooled over pairs of raters, on matches that keep to the threshold
-(``consensus.found_by_both``). A ladder of thresholds says how much of it hangs on the threshold.
+(``consensus.comparing.found_by_both``). A ladder of thresholds says how much of it hangs on the threshold.
 
 Shapes: T thresholds, C clusters, P pairs of raters, K classes.
 """
@@ -17,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 
 from annotation.units import length_px
-from consensus.found_by_both import found_by_both
+from consensus.comparing.found_by_both import found_by_both
 from consensus.matching import Candidates
 from consensus.statistics.coefficients import quotient
 from consensus.statistics.intervals import mean_interval

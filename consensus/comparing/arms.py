@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from consensus.agreement import Agreement, check_resampling
 from consensus.columns import class_order, negative_class
-from consensus.comparisons import Method
+from consensus.comparing.comparisons import Method
 from consensus.errors import RatingsError
 from consensus.ratings import NOT_RATED, Ratings
 from consensus.statistics.bootstrap_limits import interval_name

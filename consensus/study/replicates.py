@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from annotation.tables import ProtocolVersion
-from consensus.comparisons import Method, within_raters
-from consensus.counted_reads import ExcludedRead, repeated_reads
+from consensus.comparing.comparisons import Method, within_raters
 from consensus.ratings import Ratings
-from consensus.slide_items import Wanted
-from consensus.study_ratings import rate_reads
+from consensus.study.counted_reads import ExcludedRead, repeated_reads
+from consensus.study.slide_items import Wanted
+from consensus.study.study_ratings import rate_reads
 
 __all__ = ["StudyReplicates", "rate_replicates"]
 
@@ -47,7 +47,7 @@ def rate_replicates(
     as_of_pull: int | None = None,
     include_derived: bool = False,
 ) -> StudyReplicates:
-    """Rate what annotators read more than once; see :func:`consensus.study_ratings.rate`."""
+    """Rate what annotators read more than once; see :func:`consensus.study.study_ratings.rate`."""
     repeated, excluded = repeated_reads(session, row, as_of_pull)
     ratings = {}
     for handle, reads in repeated.items():

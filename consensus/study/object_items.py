@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from annotation.units import length_px
-from consensus.detection import SlideDetection, Threshold
+from consensus.comparing.detection import SlideDetection, Threshold
 from consensus.matching import ABSENT, EXACT_LIMIT, Candidates, ObjectLayer, group_candidates
 from consensus.processors import processors
 from consensus.ratings import NOT_RATED

@@ -19,12 +19,12 @@ from annotation.protocol import Protocol
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion, Slide
 from consensus.boundary import Boundary
-from consensus.counted_reads import CountedRead, ExcludedRead, counted_reads
-from consensus.detection import Detection
+from consensus.comparing.detection import Detection
 from consensus.errors import NoRatingsError
-from consensus.object_items import Matching
 from consensus.ratings import NOT_RATED, Ratings
-from consensus.slide_items import SlideItems, Wanted, drawn_by, slide_items, thresholds_of
+from consensus.study.counted_reads import CountedRead, ExcludedRead, counted_reads
+from consensus.study.object_items import Matching
+from consensus.study.slide_items import SlideItems, Wanted, drawn_by, slide_items, thresholds_of
 
 __all__ = [
     "RatedItem",

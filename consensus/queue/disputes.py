@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 
 from annotation.store import now
 from annotation.units import length_px
-from consensus.decisions import Inherited
-from consensus.study_ratings import StudyRatings
+from consensus.queue.decisions import Inherited
+from consensus.queue.viewing_regions import FIELD_UM, viewing_regions
+from consensus.study.study_ratings import StudyRatings
 from consensus.tables import ConsensusRun, Decision, Dispute
-from consensus.viewing_regions import FIELD_UM, viewing_regions
 
 __all__ = ["Entry", "write_disputes"]
 
@@ -50,7 +50,7 @@ def write_disputes(
     Parameters
     ----------
     entropy : shape (n_items,)
-        Of the probabilities that order the queue, see :mod:`consensus.queue_order`.
+        Of the probabilities that order the queue, see :mod:`consensus.queue.queue_order`.
     item_keys
         Of the rows of ``consensus_items``, in the order of the ratings.
     answers

@@ -8,9 +8,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.tables import Annotator
+from consensus.fusing.voting import (
+    VoteKind,
+    VoteRule,
+    Votes,
+    agreement_votes,
+    equal_votes,
+    role_votes,
+)
 from consensus.ratings import Ratings
-from consensus.study_ratings import StudyRatings
-from consensus.voting import VoteKind, VoteRule, Votes, agreement_votes, equal_votes, role_votes
+from consensus.study.study_ratings import StudyRatings
 
 __all__ = ["vote_rule", "vote_rules"]
 

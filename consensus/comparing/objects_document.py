@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.statistics.weights import disagreement_weights
-from consensus.study_ratings import StudyRatings
+from consensus.study.study_ratings import StudyRatings
 
 __all__ = ["objects_part"]
 

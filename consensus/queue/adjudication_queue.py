@@ -16,8 +16,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.tables import Annotator, Slide
-from consensus.decisions import answers_in_force
-from consensus.queue_order import Order, drawn_place, expected_gain, label_entropy
+from consensus.queue.decisions import answers_in_force
+from consensus.queue.queue_order import Order, drawn_place, expected_gain, label_entropy
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
 
 __all__ = ["Place", "QueueEntry", "masked_raters", "places", "queue"]

@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from consensus.shared_borders import shared_borders
+from consensus.queue.shared_borders import shared_borders
 
 __all__ = ["FIELD_UM", "viewing_regions"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from consensus.comparisons import Method
+from consensus.comparing.comparisons import Method
 from consensus.ratings import NOT_RATED
-from consensus.study_ratings import StudyRatings
+from consensus.study.study_ratings import StudyRatings
 
 __all__ = ["boundary_part"]
 

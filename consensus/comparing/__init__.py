@@ -1,0 +1,1 @@
+"""Beside the figures of all raters: each against another, finding against naming, two arms."""
