@@ -8,6 +8,7 @@ Weights are counted in billionths, so that sums of them don't depend on their or
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ import shapely
 from numpy.typing import NDArray
 
 from annotation.errors import InputError
-from consensus.groups.star_overlap import Outlines, common_area_px2
+from consensus.groups.places import places
+from consensus.groups.star_overlap import MOST_VERTICES, Outlines, common_area_px2
 
 __all__ = ["UNIT", "Pairs", "near_pairs"]
 
@@ -81,10 +83,9 @@ def near_pairs(
     area_px2 = shapely.area(geometries)
     areal, placed = np.flatnonzero(area_px2 > 0), np.flatnonzero(area_px2 == 0)
     overlapping = _Overlapping(geometries[areal], rater[areal], area_px2[areal], iou, least_iou)
-    firsts = range(0, len(areal), CHUNK)
     with ThreadPoolExecutor(threads) as pool:
         try:
-            found = list(pool.map(overlapping, firsts))
+            found = overlapping.pairs(pool)
         except shapely.GEOSException as error:
             bad = areal[~shapely.is_valid(geometries[areal])]
             which = f"object {bad[0]}" if bad.size else "an object"
@@ -109,7 +110,7 @@ Columns = tuple[
 
 
 class _Overlapping:
-    """Finds the pairs of objects with area that overlap enough, for some objects at a time."""
+    """Finds the pairs of objects with area that overlap enough."""
 
     def __init__(
         self,
@@ -127,7 +128,28 @@ class _Overlapping:
         self.is_box = np.isclose(area_px2, box_px2, rtol=1e-12, atol=0)
         self.tree = shapely.STRtree(shapes)
 
-    def __call__(self, first: int) -> Columns:
+    def pairs(self, pool: ThreadPoolExecutor) -> list[Columns]:
+        """All pairs that overlap enough, some thousands of objects at a time."""
+        n = len(self.shapes)
+        found = list(pool.map(self._looked_up, range(0, n, CHUNK)))
+        none, nothing = np.empty(0, dtype=np.int64), np.empty(0)
+        columns = zip((none, none, nothing, nothing), *found, strict=True)
+        one, other, boxes_px2, likeness = (np.concatenate(column) for column in columns)
+        length = np.minimum(shapely.get_num_coordinates(self.shapes), MOST_VERTICES)
+        length = np.minimum(shapely.get_num_coordinates(self.shapes), MOST_VERTICES)
+        place = places(one, other, likeness, length)
+        # Pairs of one place are measured at a time.
+        at = np.where((place[one] == place[other]) & (place[one] >= 0), place[one], one)
+        order = np.argsort(at, kind="stable")
+        cuts = np.searchsorted(at[order], np.arange(0, n + CHUNK, CHUNK)).tolist()
+        chunks = [order[i:j] for i, j in itertools.pairwise(cuts)]
+
+        def measured(chunk: NDArray[np.int64]) -> Columns:
+            return self._measured(one[chunk], other[chunk], boxes_px2[chunk], place)
+
+        return list(pool.map(measured, chunks))
+
+    def _looked_up(self, first: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         area_px2, bounds_px = self.area_px2, self.bounds_px
         one, other = self.tree.query(self.shapes[first : first + CHUNK])
         one = one + first
@@ -136,21 +158,29 @@ class _Overlapping:
         low = np.maximum(bounds_px[one, :2], bounds_px[other, :2])
         high = np.minimum(bounds_px[one, 2:], bounds_px[other, 2:])
         boxes_px2 = np.prod(np.maximum(high - low, 0), axis=1)
-        total_px2 = area_px2[one] + area_px2[other]
         most_px2 = np.minimum(boxes_px2, np.minimum(area_px2[one], area_px2[other]))
-        good = most_px2 / (total_px2 - most_px2) >= self.least_iou
-        one, other, total_px2, common_px2 = (
-            values[good] for values in (one, other, total_px2, boxes_px2)
-        )
+        likeness = most_px2 / (area_px2[one] + area_px2[other] - most_px2)
+        good = likeness >= self.least_iou
+        return one[good], other[good], boxes_px2[good], likeness[good]
+
+    def _measured(
+        self,
+        one: NDArray[np.int64],
+        other: NDArray[np.int64],
+        common_px2: NDArray[np.float64],
+        place: NDArray[np.int64],
+    ) -> Columns:
+        """Pairs that overlap enough, given what their bounding boxes have in common."""
         curved = ~(self.is_box[one] & self.is_box[other])
         ends = one[curved], other[curved]
         needed = np.zeros(len(self.shapes), dtype=bool)
         for end in ends:
             needed[end] = True
-        place = np.cumsum(needed) - 1
-        outlines = Outlines.of(self.shapes[needed])
-        common_px2[curved] = common_area_px2(outlines, place[ends[0]], place[ends[1]])
-        share = common_px2 / (total_px2 - common_px2)
+        number = np.cumsum(needed) - 1
+        common_px2[curved] = common_area_px2(
+            Outlines.of(self.shapes[needed]), number[ends[0]], number[ends[1]], place[needed]
+        )
+        share = common_px2 / (self.area_px2[one] + self.area_px2[other] - common_px2)
         weight = _weighed(share, self.iou, lambda x: x, self.iou / 2)
         listed = (weight > -UNIT) | (share >= self.least_iou)
         columns = one[listed], other[listed], weight[listed], share[listed]
