@@ -18,10 +18,11 @@ import shapely
 from numpy.typing import NDArray
 
 from annotation.errors import InputError
+from consensus.groups.outlines import MOST_VERTICES, Outlines
 from consensus.groups.places import places
-from consensus.groups.star_overlap import MOST_VERTICES, Outlines, common_area_px2
+from consensus.groups.star_overlap import common_area_px2
 
-__all__ = ["UNIT", "Pairs", "near_pairs"]
+__all__ = ["UNIT", "Pairs", "in_parts", "near_pairs"]
 
 UNIT = 1_000_000_000
 """What two objects that are the same add; two that have nothing in common take it off."""
@@ -56,9 +57,21 @@ class Pairs:
         return within
 
 
+def in_parts(
+    measure: Callable[[NDArray[np.object_]], NDArray[np.float64]],
+    geometries: NDArray[np.object_],
+    threads: int,
+) -> NDArray[np.float64]:
+    """Measure geometries, a part of them in each thread."""
+    with ThreadPoolExecutor(threads) as pool:
+        return np.concatenate(list(pool.map(measure, np.array_split(geometries, threads))))
+
+
 def near_pairs(
     geometries: NDArray[np.object_],
     rater: NDArray[np.int64],
+    area_px2: NDArray[np.float64],
+    centre_px: NDArray[np.float64],
     *,
     iou: float,
     distance_px: float,
@@ -73,6 +86,9 @@ def near_pairs(
         Points, lines and valid polygons, none empty.
     rater : shape (n,)
         Whose object it is.
+    area_px2 : shape (n,)
+    centre_px : shape (n, 2)
+        Centroids.
     iou
         Least intersection over union of two compatible objects with area.
     distance_px
@@ -80,9 +96,10 @@ def near_pairs(
     least_iou
         List every pair that overlaps so much, also where it is far below ``iou``.
     """
-    area_px2 = shapely.area(geometries)
     areal, placed = np.flatnonzero(area_px2 > 0), np.flatnonzero(area_px2 == 0)
-    overlapping = _Overlapping(geometries[areal], rater[areal], area_px2[areal], iou, least_iou)
+    shapes = geometries[areal]
+    bounds_px = in_parts(shapely.bounds, shapes, threads).reshape(-1, 4)
+    overlapping = _Overlapping(shapes, rater[areal], area_px2[areal], bounds_px, iou, least_iou)
     with ThreadPoolExecutor(threads) as pool:
         try:
             found = overlapping.pairs(pool)
@@ -92,7 +109,7 @@ def near_pairs(
             raise InputError(f"{which} is no valid polygon ({error}); repair it first") from error
     pairs = [(areal[one], areal[other], *values) for one, other, *values in found]
     if placed.size:
-        pairs.append(_near(geometries, placed, areal, rater, distance_px))
+        pairs.append(_near(centre_px, placed, areal, rater, distance_px))
     none, nothing = np.empty(0, dtype=np.int64), np.empty(0)
     columns = zip((none, none, none, nothing, nothing), *pairs, strict=True)
     one, other, weight, share, away_px = (np.concatenate(column) for column in columns)
@@ -109,6 +126,10 @@ Columns = tuple[
 """As in ``Pairs``."""
 
 
+Near = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+"""Two objects, what their bounding boxes share, and the most that their overlap can be."""
+
+
 class _Overlapping:
     """Finds the pairs of objects with area that overlap enough."""
 
@@ -117,12 +138,12 @@ class _Overlapping:
         shapes: NDArray[np.object_],
         rater: NDArray[np.int64],
         area_px2: NDArray[np.float64],
+        bounds_px: NDArray[np.float64],
         iou: float,
         least_iou: float,
     ) -> None:
-        self.shapes, self.rater, self.area_px2 = shapes, rater, area_px2
+        self.shapes, self.rater, self.area_px2, self.bounds_px = shapes, rater, area_px2, bounds_px
         self.iou, self.least_iou = iou, min(least_iou, iou / 2)
-        self.bounds_px = shapely.bounds(shapes).reshape(-1, 4)
         # A polygon that fills its bounding box is that box, and needs no clipping.
         box_px2 = np.prod(self.bounds_px[:, 2:] - self.bounds_px[:, :2], axis=1)
         self.is_box = np.isclose(area_px2, box_px2, rtol=1e-12, atol=0)
@@ -149,7 +170,8 @@ class _Overlapping:
 
         return list(pool.map(measured, chunks))
 
-    def _looked_up(self, first: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    def _looked_up(self, first: int) -> Near:
+        """Pairs whose bounding boxes and areas leave room for enough overlap."""
         area_px2, bounds_px = self.area_px2, self.bounds_px
         one, other = self.tree.query(self.shapes[first : first + CHUNK])
         one = one + first
@@ -188,7 +210,7 @@ class _Overlapping:
 
 
 def _near(
-    geometries: NDArray[np.object_],
+    centre_px: NDArray[np.float64],
     placed: NDArray[np.int64],
     areal: NDArray[np.int64],
     rater: NDArray[np.int64],
@@ -197,18 +219,19 @@ def _near(
     """Pairs of centroids that are near enough, at least one of them of an object without area."""
     from scipy.spatial import cKDTree
 
-    places = shapely.get_coordinates(shapely.centroid(geometries))
     reach_px = 2 * distance_px + 1 / UNIT
-    tree = cKDTree(places[placed])
+    tree = cKDTree(centre_px[placed])
     pairs = tree.query_pairs(reach_px, output_type="ndarray")
     found = [(placed[pairs[:, 0]], placed[pairs[:, 1]])]
     if areal.size:
-        mixed = tree.sparse_distance_matrix(cKDTree(places[areal]), reach_px, output_type="ndarray")
+        mixed = tree.sparse_distance_matrix(
+            cKDTree(centre_px[areal]), reach_px, output_type="ndarray"
+        )
         found.append((placed[mixed["i"]], areal[mixed["j"]]))
     one, other = (np.concatenate(column) for column in zip(*found, strict=True))
     apart = rater[one] != rater[other]
     one, other = one[apart], other[apart]
-    away_px = np.hypot(*(places[one] - places[other]).T)
+    away_px = np.hypot(*(centre_px[one] - centre_px[other]).T)
     # As a share of the distance, the other way round: 1 at the same place, 0 at the threshold.
     near = 1 - away_px / distance_px if distance_px > 0 else np.ones(len(one))
     weight = _weighed(near, 0.0, lambda x: (1 + x) / 2, -1.0)

@@ -11,18 +11,15 @@ clipping them one by one; pairs that have no such point are clipped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-__all__ = ["MOST_RAYS", "MOST_VERTICES", "Outlines", "common_area_px2"]
+from consensus.groups.outlines import Outlines
 
-POLYGON = 3  # shapely.get_type_id
-
-MOST_VERTICES = 200
-"""Longer outlines are clipped: they gain little, and would swell the table."""
+__all__ = ["MOST_RAYS", "common_area_px2"]
 
 BATCH_CELLS = 100_000
 """Outlines times rays that are worked on at a time: what fits in a processor's cache."""
@@ -35,54 +32,6 @@ INDEX_BITS = 9
 
 MOST_RAYS = 1 << INDEX_BITS
 """Most vertices around one point."""
-
-
-@dataclass(frozen=True)
-class Outlines:
-    """Polygons, and their outlines as one list of vertices, counterclockwise and not closed.
-
-    ``start`` (n + 1,) bounds each polygon's vertices in ``x`` and ``y``, of which no two in a row
-    are the same; a polygon with holes, several parts or too many vertices has none.
-    """
-
-    polygons: NDArray[np.object_]
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    start: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, polygons: NDArray[np.object_]) -> Outlines:
-        """Take the outlines of polygons and multipolygons."""
-        simple = shapely.get_type_id(polygons) == POLYGON
-        simple &= shapely.get_num_interior_rings(polygons) == 0
-        length = shapely.get_num_coordinates(polygons)
-        simple &= length <= MOST_VERTICES + 1
-        x, y = shapely.get_coordinates(polygons[simple]).T
-        length = np.where(simple, length, 0)
-        first = np.cumsum(length) - length
-        # The vertex that begins a ring closes it as well; others may stand twice by mistake.
-        kept = np.append(False, (np.diff(x) != 0) | (np.diff(y) != 0))[: len(x)]
-        kept[first[simple]] = False
-        sums = np.append(0, np.cumsum(kept))
-        start = np.append(sums[first], sums[-1])
-        x, y = x[kept], y[kept]
-        count = np.diff(start)
-        clockwise = np.zeros(len(polygons), dtype=bool)
-        some = count > 0
-        if some.any():
-            # Twice the area from each ring's first vertex, so that far-off places cost no digits.
-            begin = start[:-1][some]
-            from_x = x - np.repeat(x[begin], count[some])
-            from_y = y - np.repeat(y[begin], count[some])
-            cross = from_x[:-1] * from_y[1:] - from_y[:-1] * from_x[1:]
-            cross[begin[1:] - 1] = 0
-            clockwise[some] = np.add.reduceat(np.append(cross, 0.0), begin) < 0
-        if clockwise.any():
-            turned = np.repeat(clockwise, count)
-            mirrored = np.repeat(start[:-1] + start[1:] - 1, count) - np.arange(len(x))
-            at = np.where(turned, mirrored, np.arange(len(x)))
-            x, y = x[at], y[at]
-        return cls(polygons, x, y, start)
 
 
 def common_area_px2(
@@ -233,11 +182,11 @@ def _of_stars(
     ray_x, ray_y = (values.reshape(-1).take(order) for values in (x, y))  # [P, R + 1]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # Along a ray to (x, y) an edge is 1 / (x a - y b) times as far off.
-        a, b = (
+        spread = (
             np.repeat((step / cross).reshape(-1).take(edge).ravel(), n_over.ravel())
             for step in (step_y, step_x)
         )
-        reach, b = (values.reshape(n_points, n_outlines, n_rays + 1) for values in (a, b))
+        reach, b = (values.reshape(n_points, n_outlines, n_rays + 1) for values in spread)
         reach *= ray_x[:, None]
         b *= ray_y[:, None]
         reach -= b
@@ -245,7 +194,7 @@ def _of_stars(
         reach[:, :, -1] = reach[:, :, 0]
         wedge = ray_x[:, :-1] * ray_y[:, 1:] - ray_x[:, 1:] * ray_y[:, :-1]
         twice_px2 = _of_nearer(reach, wedge)
-    first, second = np.triu_indices(n_outlines, 1)
+    first, second = _every_two(n_outlines)
     return np.where(seen[:, first] & seen[:, second], twice_px2 / 2, np.nan)
 
 
@@ -263,7 +212,7 @@ def _of_nearer(reach: NDArray[np.float64], wedge: NDArray[np.float64]) -> NDArra
     np.multiply(reach[:, :, :-1], reach[:, :, 1:], out=sums[:, :, 1:])
     sums[:, :, 1:] *= wedge[:, None]
     np.cumsum(sums, axis=2, out=sums)
-    first, second = np.triu_indices(n_outlines, 1)
+    first, second = _every_two(n_outlines)
     n_pairs = len(first)
     within = np.empty((n_points, n_pairs, n_rays + 1), dtype=bool)  # the first within the second
     begin = 0
@@ -282,16 +231,22 @@ def _of_nearer(reach: NDArray[np.float64], wedge: NDArray[np.float64]) -> NDArra
     one, other = ends
     under = within.reshape(-1)[swaps + pair]
     inner, outer = np.where(under, one, other), np.where(under, other, one)
-    reach, sums = reach.reshape(-1), sums.reshape(-1)
-    near_here, near_there = reach[inner], reach[outer + 1]
-    here, there = near_here / reach[outer], near_there / reach[inner + 1]
+    far, total = reach.reshape(-1), sums.reshape(-1)
+    near_here, near_there = far[inner], far[outer + 1]
+    here, there = near_here / far[outer], near_there / far[inner + 1]
     # What lies on this side of the chord of the wedge, and what the crossing has beyond it.
     chord = wedge.reshape(-1)[point * n_rays + ray] * near_here * near_there
     chord *= 1 + (1 - here) * (1 - there) / (1 - here * there)
-    chord += sums[inner] - sums[outer + 1]
+    chord += total[inner] - total[outer + 1]
     crossed = np.bincount(pair, weights=chord, minlength=twice_px2.size)
     found: NDArray[np.float64] = twice_px2 + crossed.reshape(twice_px2.shape)
     return found
+
+
+@lru_cache
+def _every_two(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first and the second of every two of n."""
+    return np.triu_indices(n, 1)
 
 
 def _by_angle(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
