@@ -200,10 +200,10 @@ def group_candidates(candidates: Candidates, *, exact_limit: int = EXACT_LIMIT) 
     raters = np.zeros((n_nodes, n_raters), dtype=bool)
     raters[node, candidates.rater] = True
     near = pairs.weight > -UNIT
-    ends = node[pairs.one[near]], node[pairs.other[near]]
-    grouping = group_nodes(
-        SimilarityGraph.of(*ends, pairs.weight[near] + UNIT, raters), exact_limit
+    graph = SimilarityGraph.of(
+        node[pairs.one[near]], node[pairs.other[near]], pairs.weight[near] + UNIT, raters
     )
+    grouping = group_nodes(graph, exact_limit)
     n_groups = int(grouping.group.max(initial=-1)) + 1
     groups = np.full((n_groups, n_raters), ABSENT, dtype=np.int64)
     groups[grouping.group[node], candidates.rater] = candidates.index

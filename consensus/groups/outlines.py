@@ -62,3 +62,42 @@ class Outlines:
             at = np.where(turned, mirrored, np.arange(len(x)))
             x, y = x[at], y[at]
         return cls(polygons, x, y, start)
+
+    def most_common_px2(
+        self, one: NDArray[np.int64], other: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """At least the area that two polygons share: what their octagons do; shape (n_pairs,).
+
+        The octagons are their boxes with the corners cut off at 45 degrees; infinite for polygons
+        without an outline.
+        """
+        some = np.flatnonzero(np.diff(self.start))
+        begin = self.start[some]
+        x, y = self.x, self.y
+        low, high = np.full((2, len(self.polygons), 4), np.inf)
+        low[:] = -np.inf
+        for column, along in enumerate((x, y, x + y, x - y)):
+            low[some, column] = np.minimum.reduceat(along, begin) if len(begin) else 0
+            high[some, column] = np.maximum.reduceat(along, begin) if len(begin) else 0
+        low, high = np.maximum(low[one], low[other]), np.minimum(high[one], high[other])
+        x, y, rising, falling = np.stack([low, high], axis=2).transpose(1, 2, 0)
+        with np.errstate(invalid="ignore"):
+            width, height = np.maximum(x[1] - x[0], 0), np.maximum(y[1] - y[0], 0)
+            most_px2 = width * height
+            # A corner is cut off as far as cuts can't meet.
+            deepest = np.minimum(width, height) / 2
+            for cut in (
+                x[1] + y[1] - rising[1],
+                rising[0] - x[0] - y[0],
+                x[1] - y[0] - falling[1],
+                falling[0] - x[0] + y[1],
+            ):
+                most_px2 -= np.clip(cut, 0, deepest) ** 2 / 2
+            diamond_px2 = np.maximum(rising[1] - rising[0], 0) * np.maximum(
+                falling[1] - falling[0], 0
+            )
+        bounded = np.diff(self.start) > 0
+        found: NDArray[np.float64] = np.where(
+            bounded[one] & bounded[other], np.minimum(most_px2, diamond_px2 / 2), np.inf
+        )
+        return found

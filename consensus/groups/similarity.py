@@ -107,7 +107,9 @@ def near_pairs(
             bad = areal[~shapely.is_valid(geometries[areal])]
             which = f"object {bad[0]}" if bad.size else "an object"
             raise InputError(f"{which} is no valid polygon ({error}); repair it first") from error
+    del overlapping  # the tree, and what the boxes have in common
     pairs = [(areal[one], areal[other], *values) for one, other, *values in found]
+    del found
     if placed.size:
         pairs.append(_near(centre_px, placed, areal, rater, distance_px))
     none, nothing = np.empty(0, dtype=np.int64), np.empty(0)
@@ -156,9 +158,11 @@ class _Overlapping:
         none, nothing = np.empty(0, dtype=np.int64), np.empty(0)
         columns = zip((none, none, nothing, nothing), *found, strict=True)
         one, other, boxes_px2, likeness = (np.concatenate(column) for column in columns)
+        del found, columns
         length = np.minimum(shapely.get_num_coordinates(self.shapes), MOST_VERTICES)
         length = np.minimum(shapely.get_num_coordinates(self.shapes), MOST_VERTICES)
         place = places(one, other, likeness, length)
+        del likeness
         # Pairs of one place are measured at a time.
         at = np.where((place[one] == place[other]) & (place[one] >= 0), place[one], one)
         order = np.argsort(at, kind="stable")
@@ -199,10 +203,15 @@ class _Overlapping:
         for end in ends:
             needed[end] = True
         number = np.cumsum(needed) - 1
-        common_px2[curved] = common_area_px2(
-            Outlines.of(self.shapes[needed]), number[ends[0]], number[ends[1]], place[needed]
-        )
-        share = common_px2 / (self.area_px2[one] + self.area_px2[other] - common_px2)
+        outlines, ends = Outlines.of(self.shapes[needed]), (number[ends[0]], number[ends[1]])
+        total_px2 = self.area_px2[one] + self.area_px2[other]
+        # Of neighbours that only touch, the octagons show that they have too little in common.
+        most_px2 = outlines.most_common_px2(*ends) * (1 + 1 / UNIT)
+        able = most_px2 >= self.least_iou * (total_px2[curved] - most_px2)
+        curved, ends = np.flatnonzero(curved), (ends[0][able], ends[1][able])
+        common_px2[curved] = 0
+        common_px2[curved[able]] = common_area_px2(outlines, *ends, place[needed])
+        share = common_px2 / (total_px2 - common_px2)
         weight = _weighed(share, self.iou, lambda x: x, self.iou / 2)
         listed = (weight > -UNIT) | (share >= self.least_iou)
         columns = one[listed], other[listed], weight[listed], share[listed]

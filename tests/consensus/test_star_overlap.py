@@ -58,6 +58,20 @@ def test_places_change_no_area(seed: int, noise: float, shift: float) -> None:
     assert found == pytest.approx(expected, abs=1e-6)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.4]), st.sampled_from([0.0, 100_000.25]))
+def test_octagons_share_no_less_than_their_polygons(seed: int, noise: float, shift: float) -> None:
+    """The bound that spares neighbours the measuring holds, and is one only for outlines."""
+    shapes = np.append(outlines(seed, 24, noise, shift), box(0, 0, 4, 4) - box(1, 1, 2, 2))
+    one, other = np.triu_indices(len(shapes), 1)
+    most = Outlines.of(shapes).most_common_px2(one, other)
+    assert (most[other == 24] == np.inf).all()
+    assert (most >= shapely.area(shapely.intersection(shapes[one], shapes[other])) - 1e-6).all()
+    boxes = shapely.box(*shapely.bounds(shapes).T)
+    no_more = shapely.area(shapely.intersection(boxes[one], boxes[other])) + 1e-6
+    assert (most <= no_more)[other < 24].all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(3, 200), st.integers(1, 60))
 def test_places_hold_objects_that_are_alike(seed: int, n_vertices: int, n_objects: int) -> None:
