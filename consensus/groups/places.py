@@ -43,17 +43,16 @@ def places(
     shape (n_objects,)
         The first object at each one's place; -1 where it has none with others.
     """
-    return _blocks(_centres(one, other, likeness, n_vertices), n_vertices)
+    return _blocks(_centres(one, other, likeness, len(n_vertices)), n_vertices)
 
 
 def _centres(
     one: NDArray[np.int64],
     other: NDArray[np.int64],
     likeness: NDArray[np.float64],
-    n_vertices: NDArray[np.int64],
+    n: int,
 ) -> NDArray[np.int64]:
     """The object around which each one gathers, or -1; shape (n_objects,)."""
-    n = len(n_vertices)
     centre = np.full(n, -1)
     alike = likeness >= ALIKE
     u, v = one[alike], other[alike]

@@ -160,7 +160,6 @@ class _Overlapping:
         one, other, boxes_px2, likeness = (np.concatenate(column) for column in columns)
         del found, columns
         length = np.minimum(shapely.get_num_coordinates(self.shapes), MOST_VERTICES)
-        length = np.minimum(shapely.get_num_coordinates(self.shapes), MOST_VERTICES)
         place = places(one, other, likeness, length)
         del likeness
         # Pairs of one place are measured at a time.

@@ -50,7 +50,7 @@ def test_common_areas_equal_those_of_clipping(seed: int, noise: float, shift: fl
 )
 def test_places_change_no_area(seed: int, noise: float, shift: float) -> None:
     """Measured around one point, or each pair around its own: the areas are the clipped ones."""
-    shapes = outlines(seed, 24, noise, shift)
+    shapes = outlines(seed, 12, noise, shift)  # 12 x 39 vertices: fewer than rays
     place = np.random.default_rng(seed).integers(-1, 3, len(shapes))
     one, other = np.triu_indices(len(shapes), 1)
     expected = shapely.area(shapely.intersection(shapes[one], shapes[other]))
