@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError
 from consensus.groups.grouping import MOST_EXACT, group_nodes
-from consensus.groups.similarity import UNIT, Pairs, near_pairs
+from consensus.groups.similarity import UNIT, Pairs, in_parts, near_pairs
 from consensus.groups.similarity_graph import SimilarityGraph
 from consensus.processors import processors
 
@@ -123,7 +123,7 @@ class Candidates:
         least_iou
             List all pairs that overlap so much, for lower thresholds than ``iou``.
         threads
-            Threads that compare polygons; None takes the processors that there are. It changes
+            Threads that measure and compare polygons; None takes the processors that there are. It changes
             nothing else.
 
         Raises
@@ -146,16 +146,21 @@ class Candidates:
         index = np.concatenate([np.empty(0, dtype=np.int64), *(np.arange(n) for n in sizes)])
         shapes = [np.asarray(layer.geometries, dtype=object) for layer in layers]
         geometries = np.concatenate([np.empty(0, dtype=object), *shapes])
-        node = _nodes([uuid for layer in layers for uuid in layer.uuids], geometries)
+        threads = threads or processors()
+        area_px2 = in_parts(shapely.area, geometries, threads)
+        centre_px = in_parts(_centres, geometries, threads)
+        node = _nodes([uuid for layer in layers for uuid in layer.uuids], centre_px, area_px2)
         order = np.argsort(node, kind="stable")
         geometries, rater = geometries[order], rater[order]
         pairs = near_pairs(
             geometries,
             rater,
+            area_px2[order],
+            centre_px[order],
             iou=iou,
             distance_px=distance_px,
             least_iou=least_iou,
-            threads=threads or processors(),
+            threads=threads,
         )
         names = tuple(layer.rater for layer in layers)
         return cls(names, geometries, rater, index[order], node[order], pairs)
@@ -195,10 +200,10 @@ def group_candidates(candidates: Candidates, *, exact_limit: int = EXACT_LIMIT) 
     raters = np.zeros((n_nodes, n_raters), dtype=bool)
     raters[node, candidates.rater] = True
     near = pairs.weight > -UNIT
-    ends = node[pairs.one[near]], node[pairs.other[near]]
-    grouping = group_nodes(
-        SimilarityGraph.of(*ends, pairs.weight[near] + UNIT, raters), exact_limit
+    graph = SimilarityGraph.of(
+        node[pairs.one[near]], node[pairs.other[near]], pairs.weight[near] + UNIT, raters
     )
+    grouping = group_nodes(graph, exact_limit)
     n_groups = int(grouping.group.max(initial=-1)) + 1
     groups = np.full((n_groups, n_raters), ABSENT, dtype=np.int64)
     groups[grouping.group[node], candidates.rater] = candidates.index
@@ -231,7 +236,15 @@ def _check(layer: ObjectLayer) -> None:
             )
 
 
-def _nodes(uuids: list[str], geometries: NDArray[np.object_]) -> NDArray[np.int64]:
+def _centres(geometries: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Centroids, (n, 2)."""
+    centre_px: NDArray[np.float64] = shapely.get_coordinates(shapely.centroid(geometries))
+    return centre_px
+
+
+def _nodes(
+    uuids: list[str], centre_px: NDArray[np.float64], area_px2: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """Number the objects by place, those that share a UUID alike.
 
     From top to bottom and left to right, then by area, then by UUID: an order in which raters
@@ -239,10 +252,9 @@ def _nodes(uuids: list[str], geometries: NDArray[np.object_]) -> NDArray[np.int6
     """
     if not uuids:
         return np.empty(0, dtype=np.int64)
-    numbers: dict[str, int] = {}
-    same = np.array([numbers.setdefault(uuid, len(numbers)) for uuid in uuids])
-    x, y = shapely.get_coordinates(shapely.centroid(geometries)).T
-    area_px2 = shapely.area(geometries)
+    numbers = {uuid: number for number, uuid in enumerate(dict.fromkeys(uuids))}
+    same = np.fromiter(map(numbers.__getitem__, uuids), dtype=np.int64, count=len(uuids))
+    x, y = centre_px.T
     order = np.lexsort((area_px2, x, y))
     place = np.stack([y, x, area_px2], axis=1)[order]
     level = (place[1:] == place[:-1]).all(axis=1)

@@ -205,29 +205,35 @@ def _exact(graphs: list[SimilarityGraph]) -> NDArray[np.int64]:
         pair[number] = -UNIT * np.outer(graph.size, graph.size) + FORBIDDEN * (raters @ raters.T)
         pair[number, graph.one, graph.other] += graph.surplus
         pair[number, graph.other, graph.one] += graph.surplus
-    whole = np.zeros((n_graphs, 1 << size), dtype=np.int64)  # weight of each set as one group
+    # Sets in rows, graphs in columns: what is looked up for all graphs stands in one piece.
+    pair = np.ascontiguousarray(pair.transpose(1, 2, 0))
+    whole = np.zeros((1 << size, n_graphs), dtype=np.int64)  # weight of each set as one group
     best = np.zeros_like(whole)
-    choice = np.zeros(whole.shape, dtype=np.int32)
     for nodes in range(1, 1 << size):
-        low = nodes & -nodes
-        rest = nodes ^ low
-        first = low.bit_length() - 1
+        first, rest = _first(nodes), nodes & (nodes - 1)
         others = [k for k in range(first + 1, size) if rest >> k & 1]
-        whole[:, nodes] = whole[:, rest] + pair[:, first, others].sum(axis=1)
+        whole[nodes] = whole[rest] + pair[first, others].sum(axis=0)
         subsets = _subsets(rest)
-        value = whole[:, low | subsets] + best[:, rest ^ subsets]
-        taken = value.argmax(axis=1)
-        choice[:, nodes] = low | subsets[taken]
-        best[:, nodes] = value[np.arange(n_graphs), taken]
+        value = whole[nodes ^ rest ^ subsets]
+        value += best[rest ^ subsets]
+        best[nodes] = value.max(axis=0)
     first_of = np.empty((n_graphs, size), dtype=np.int64)
     for number in range(n_graphs):
         nodes = (1 << size) - 1
         while nodes:
-            chosen = int(choice[number, nodes])
-            members = [k for k in range(size) if chosen >> k & 1]
+            rest = nodes & (nodes - 1)
+            subsets = _subsets(rest)
+            value = whole[nodes ^ rest ^ subsets, number] + best[rest ^ subsets, number]
+            rest ^= int(subsets[value.argmax()])
+            members = [k for k in range(size) if (nodes ^ rest) >> k & 1]
             first_of[number, members] = members[0]
-            nodes ^= chosen
+            nodes = rest
     return first_of
+
+
+def _first(nodes: int) -> int:
+    """The lowest of a set of bits."""
+    return (nodes & -nodes).bit_length() - 1
 
 
 @lru_cache(maxsize=1 << MOST_EXACT)

@@ -90,9 +90,13 @@ class SimilarityGraph:
         raters: NDArray[np.bool_],
     ) -> SimilarityGraph:
         """Add up edges between the same nodes, and leave out those that no group can hold."""
-        possible = (u != v) & ~(raters[u] & raters[v]).any(axis=1)
+        bits = np.packbits(raters, axis=1)
+        possible = (u != v) & ~(bits[u] & bits[v]).any(axis=1)
         u, v, surplus = u[possible], v[possible], surplus[possible]
-        key = np.minimum(u, v) * len(raters) + np.maximum(u, v)
+        key = np.minimum(u, v)
+        key *= len(raters)
+        key += np.maximum(u, v)
+        del possible, u, v
         order = np.argsort(key, kind="stable")
         key, surplus = key[order], surplus[order]
         first = np.flatnonzero(np.diff(key, prepend=-1))

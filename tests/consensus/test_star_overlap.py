@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon, box
 
 from consensus.groups import star_overlap
-from consensus.groups.star_overlap import Outlines, common_area_px2
+from consensus.groups.outlines import Outlines
+from consensus.groups.places import places
+from consensus.groups.star_overlap import MOST_RAYS, common_area_px2
 
 
 def outlines(seed: int, n: int, noise: float, shift: float) -> NDArray[np.object_]:
@@ -40,6 +42,51 @@ def test_common_areas_equal_those_of_clipping(seed: int, noise: float, shift: fl
     expected = shapely.area(shapely.intersection(shapes[one], shapes[other]))
     found = common_area_px2(Outlines.of(shapes), one, other)
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 10_000), st.sampled_from([0.0, 0.05, 0.4]), st.sampled_from([0.0, 100_000.25])
+)
+def test_places_change_no_area(seed: int, noise: float, shift: float) -> None:
+    """Measured around one point, or each pair around its own: the areas are the clipped ones."""
+    shapes = outlines(seed, 12, noise, shift)  # 12 x 39 vertices: fewer than rays
+    place = np.random.default_rng(seed).integers(-1, 3, len(shapes))
+    one, other = np.triu_indices(len(shapes), 1)
+    expected = shapely.area(shapely.intersection(shapes[one], shapes[other]))
+    found = common_area_px2(Outlines.of(shapes), one, other, place)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.4]), st.sampled_from([0.0, 100_000.25]))
+def test_octagons_share_no_less_than_their_polygons(seed: int, noise: float, shift: float) -> None:
+    """The bound that spares neighbours the measuring holds, and is one only for outlines."""
+    shapes = np.append(outlines(seed, 24, noise, shift), box(0, 0, 4, 4) - box(1, 1, 2, 2))
+    one, other = np.triu_indices(len(shapes), 1)
+    most = Outlines.of(shapes).most_common_px2(one, other)
+    assert (most[other == 24] == np.inf).all()
+    assert (most >= shapely.area(shapely.intersection(shapes[one], shapes[other])) - 1e-6).all()
+    boxes = shapely.box(*shapely.bounds(shapes).T)
+    no_more = shapely.area(shapely.intersection(boxes[one], boxes[other])) + 1e-6
+    assert (most <= no_more)[other < 24].all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(3, 200), st.integers(1, 60))
+def test_places_hold_objects_that_are_alike(seed: int, n_vertices: int, n_objects: int) -> None:
+    """No place has more vertices than there are rays, its number is its first object's, and an
+    object that is like no other has none."""
+    rng = np.random.default_rng(seed)
+    one, other = np.triu_indices(n_objects, 1)
+    likeness = rng.uniform(0, 1, len(one))
+    likeness[(one == 0) | (other == 0)] = 0
+    place = places(one, other, likeness, np.full(n_objects, n_vertices))
+    assert place[0] == -1
+    for number in np.unique(place[place >= 0]):
+        members = np.flatnonzero(place == number)
+        assert members[0] == number
+        assert len(members) * n_vertices <= MOST_RAYS
 
 
 def test_stars_need_no_clipping(monkeypatch: pytest.MonkeyPatch) -> None:
