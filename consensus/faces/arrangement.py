@@ -35,9 +35,6 @@ SCATTER = np.uint64(0x9E3779B97F4A7C15).astype(np.int64)
 MOST_ROUNDS = 4
 """Snap rounding takes one round; another would mend a crossing that was rounded wrongly."""
 
-BLOCK_VERTICES = 1 << 18
-"""Vertices that are measured at a time."""
-
 
 @dataclass(frozen=True)
 class Bounds:
@@ -131,23 +128,19 @@ class Arrangement:
         """Of each chain (C,): the area between it and a vertical line through its start, signed in
         the direction of the chain, in px2; and its length in px.
         """
-        x, y, following = self.outlines.x, self.outlines.y, self.outlines.following
+        x, y = self.outlines.x, self.outlines.y
         walk = np.flatnonzero(self.outlines.node)
-        stop = np.append(walk[1:], len(x))
-        sweep_px2, length_px = np.empty((2, len(walk)))
-        # Block by block, since this takes a dozen numbers for each vertex.
-        for at in range(0, len(x), BLOCK_VERTICES):
-            low, high = np.searchsorted(walk, (at, at + BLOCK_VERTICES))
-            if low == high:
-                continue
-            first = walk[low]
-            block = slice(first, stop[high - 1])
-            after = following[block]
+        sweep_px2, length_px = np.zeros((2, len(walk)))
+        for block, after in self.outlines.blocks():
+            # A walk may have begun in the block before.
+            low = int(np.searchsorted(walk, block.start, side="right")) - 1
+            high = int(np.searchsorted(walk, block.stop))
+            first = np.maximum(walk[low:high], block.start) - block.start
             dx, dy = (x[after] - x[block]) * GRID_PX, (y[after] - y[block]) * GRID_PX
-            starts = np.repeat(x[walk[low:high]], (stop - walk)[low:high])
+            starts = np.repeat(x[walk[low:high]], np.diff(np.append(first, len(after))))
             aside_px = (x[block] - starts) * GRID_PX + dx / 2
-            sweep_px2[low:high] = np.add.reduceat(aside_px * dy, walk[low:high] - first)
-            length_px[low:high] = np.add.reduceat(np.hypot(dx, dy), walk[low:high] - first)
+            sweep_px2[low:high] += np.add.reduceat(aside_px * dy, first)
+            length_px[low:high] += np.add.reduceat(np.hypot(dx, dy), first)
         of_chain = np.searchsorted(walk, self.first)
         return sweep_px2[of_chain], length_px[of_chain]
 

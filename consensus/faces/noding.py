@@ -64,7 +64,7 @@ def node_outlines(
     following = outlines.following
     preceding = np.empty_like(following)
     preceding[following] = np.arange(len(following))
-    rows = Rows.of(outlines, following, stripe_edges)
+    rows = Rows.of(outlines, stripe_edges)
     with ThreadPoolExecutor(threads) as pool:
         found = list(
             pool.map(lambda part: _meetings(outlines, following, preceding, part), rows.stripes())
@@ -188,17 +188,21 @@ def _third(edges: Edges, one: Ints, other: Ints, s: Ints, t: Ints, x: Ints, y: I
 def _turns(outlines: Outlines, following: Ints) -> Meetings:
     """Where an outline turns back upon its own last edge."""
     x, y = outlines.x, outlines.y
-    after = following
-    dx, dy = x[after] - x, y[after] - y
-    # Only an edge that runs against the one before it can.
-    back = np.flatnonzero(dx * dx[after] + dy * dy[after] <= 0)
-    second = after[back]
+    found = [np.empty(0, dtype=np.int64)]
+    for block, after in outlines.blocks():
+        dx, dy = x[after] - x[block], y[after] - y[block]
+        second = following[after]
+        # Only an edge that runs against the one before it can.
+        against = dx * (x[second] - x[after]) + dy * (y[second] - y[after]) <= 0
+        found.append(block.start + np.flatnonzero(against))
+    back = np.concatenate(found)
+    second = following[back]
     edges = Edges.of(
-        outlines, np.concatenate([back, second]), np.concatenate([second, after[second]])
+        outlines, np.concatenate([back, second]), np.concatenate([second, following[second]])
     )
     this, following_one = np.arange(len(back)), np.arange(len(back), 2 * len(back))
     parts = []
-    for edge, vertex in ((this, after[second]), (following_one, back)):
+    for edge, vertex in ((this, following[second]), (following_one, back)):
         on = np.flatnonzero(beside(edges, edge, x[vertex], y[vertex]))
         parts.append(places_on(edges, edge[on], x[vertex[on]], y[vertex[on]]))
         none = np.empty(0, dtype=np.int64)

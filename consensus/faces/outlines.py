@@ -10,6 +10,7 @@ Frame: level-0 pixels, origin top left. Shapes: V vertices, N rings.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -20,6 +21,9 @@ from numpy.typing import NDArray
 from consensus.ragged import spread
 
 __all__ = ["GRID_PX", "Outlines"]
+
+BLOCK_VERTICES = 1 << 18
+"""Vertices that are looked at together."""
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -92,16 +96,32 @@ class Outlines:
         following[self.start[1:] - 1] = self.start[:-1]
         return following
 
+    def blocks(self) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+        """Runs of vertices, and the next vertex on the ring of each.
+
+        What takes several numbers for each vertex goes block by block: memory that stays small is
+        used again, and stays in the processor's cache.
+        """
+        for first in range(0, len(self.x), BLOCK_VERTICES):
+            stop = min(first + BLOCK_VERTICES, len(self.x))
+            following = np.arange(first + 1, stop + 1)
+            low = np.searchsorted(self.start[1:], first, side="right")
+            high = np.searchsorted(self.start[1:], stop, side="right")
+            following[self.start[1 + low : 1 + high] - 1 - first] = self.start[low:high]
+            yield slice(first, stop), following
+
     def _with_short_edges(self) -> Outlines:
         """Add vertices along edges that are too long for exact products.
 
         They stand on fixed lines across the slide, so that edges along each other get the same.
         """
-        following = self.following
-        span = np.abs(self.x[following] - self.x)
-        np.maximum(span, np.abs(self.y[following] - self.y), out=span)
-        long = np.flatnonzero(span > LONGEST)
-        x, y, after = self.x[long], self.y[long], following[long]
+        found = [(np.empty(0, dtype=np.int64),) * 2]
+        for block, following in self.blocks():
+            long = np.abs(self.x[following] - self.x[block]) > LONGEST
+            long |= np.abs(self.y[following] - self.y[block]) > LONGEST
+            found.append((block.start + np.flatnonzero(long), following[long]))
+        long, after = (np.concatenate(ends) for ends in zip(*found, strict=True))
+        x, y = self.x[long], self.y[long]
         dx, dy = self.x[after] - x, self.y[after] - y
         flat = np.abs(dx) >= np.abs(dy)
         start, run = np.where(flat, x, y), np.where(flat, dx, dy)

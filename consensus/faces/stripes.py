@@ -49,18 +49,22 @@ class Rows:
     height_bits: int
 
     @classmethod
-    def of(cls, outlines: Outlines, following: Ints, stripe_edges: int) -> Rows:
+    def of(cls, outlines: Outlines, stripe_edges: int) -> Rows:
         """Choose rows about as high as edges are long, and stripes of about as many edges."""
-        y, y_after = outlines.y, outlines.y[following]
-        low, high = np.minimum(y, y_after), np.maximum(y, y_after)
-        x_low, y_low = int(outlines.x.min()) - 1, int(low.min()) - 1
-        length = float(np.mean(high - low)) + float(
-            np.mean(np.abs(outlines.x[following] - outlines.x))
-        )
-        span = int(high.max()) + 2 - y_low
-        height_bits = max(round(length), span >> (ROW_BITS + 4), 4).bit_length() - 1
-        first, last = (low - 1 - y_low) >> height_bits, (high + 1 - y_low) >> height_bits
+        x, y = outlines.x, outlines.y
+        x_low, y_low = int(x.min()) - 1, int(y.min()) - 1
+        span = int(y.max()) + 2 - y_low
+        length = 0.0
+        for block, after in outlines.blocks():
+            length += float(np.abs(x[after] - x[block]).sum() + np.abs(y[after] - y[block]).sum())
+        least = max(round(length / len(y)), span >> (ROW_BITS + 4), 4)
+        height_bits = least.bit_length() - 1
         n_rows = (span >> height_bits) + 1
+        first, last = np.empty((2, len(y)), dtype=np.int32)
+        for block, after in outlines.blocks():
+            low, high = np.minimum(y[block], y[after]), np.maximum(y[block], y[after])
+            first[block] = (low - 1 - y_low) >> height_bits
+            last[block] = (high + 1 - y_low) >> height_bits
         n_stripes = max(1, round(len(y) / stripe_edges), -(-n_rows >> ROW_BITS))
         # Lines between stripes, where so many edges have begun.
         begun = np.cumsum(np.bincount(first, minlength=n_rows))

@@ -159,7 +159,10 @@ def test_options_that_do_not_fit_are_one_line_and_write_nothing(
     assert weighted("consensus", "list", "--json").json["runs"] == []
 
 
-def test_sensitivity_of_a_study_lists_methods_votes_and_raters(weighted: Call) -> None:
+def test_sensitivity_of_a_study_lists_methods_votes_and_raters(
+    weighted: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")  # a table cut to 80 columns shortens its names
     result = weighted("consensus", "sensitivity", "--protocol", "prostate", "--json")
     assert result.status == 0, result.err
     found = {variant["variant"]: variant for variant in result.json["variants"]}
