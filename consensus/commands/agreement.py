@@ -10,7 +10,7 @@ import click
 from annotation.errors import InputError
 from annotation.terminal import Invocation, Outcome, command, counted, table
 from consensus.commands.boundary_table import show_boundary
-from consensus.commands.comparison_tables import show_comparisons
+from consensus.commands.comparison_tables import interval_text, show_comparisons, value_text
 from consensus.commands.detection_tables import show_detection
 
 if TYPE_CHECKING:
@@ -257,8 +257,8 @@ def show_agreement(console: Console, document: dict[str, Any]) -> None:
                 [
                     name,
                     *_cells(entry["kappa"], bool(median))[:-1],
-                    _value(entry["dice"]),
-                    _value(entry["prevalence"]),
+                    value_text(entry["dice"]),
+                    value_text(entry["prevalence"]),
                     _cells(entry["kappa"], bool(median))[-1],
                 ]
                 for name, entry in document["per_class"].items()
@@ -282,14 +282,15 @@ def show_agreement(console: Console, document: dict[str, Any]) -> None:
         console.print(f"Note: {note}.", markup=False)
 
 
-def _value(statistic: dict[str, Any]) -> str:
-    return "-" if statistic["value"] is None else f"{statistic['value']:.3f}"
-
-
 def _cells(statistic: dict[str, Any], with_median: bool) -> list[object]:
     """Value, interval, perhaps the median over slides, and what stands in the way of any."""
-    low, high = statistic["ci_low"], statistic["ci_high"]
-    interval = "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
     remarks = [s for s in (statistic["status"], statistic["ci_status"]) if s not in ("ok", None)]
-    median = [_value(statistic.get("median_over_slides", {"value": None}))] if with_median else []
-    return [_value(statistic), interval, *median, "; ".join(dict.fromkeys(remarks))]
+    median = (
+        [value_text(statistic.get("median_over_slides", {"value": None}))] if with_median else []
+    )
+    return [
+        value_text(statistic),
+        interval_text(statistic),
+        *median,
+        "; ".join(dict.fromkeys(remarks)),
+    ]
