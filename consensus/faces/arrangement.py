@@ -237,9 +237,10 @@ def _begun_at_nodes(outlines: Outlines) -> Outlines:
     first = places[np.searchsorted(places, start)] - start
     if not first.any():
         return replace(outlines, node=node)
-    local = np.arange(len(node)) - np.repeat(start, size) + np.repeat(first, size)
-    size_of = np.repeat(size, size)
-    source = np.where(local >= size_of, local - size_of, local) + np.repeat(start, size)
+    # Of each ring first the piece from its first node on, then the one before it.
+    shift = np.stack([first, first - size], axis=1).reshape(-1)
+    source = np.repeat(shift, np.stack([size - first, first], axis=1).reshape(-1))
+    source += np.arange(len(source))
     return replace(
         outlines,
         x=outlines.x[source],

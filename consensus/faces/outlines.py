@@ -10,6 +10,7 @@ Frame: level-0 pixels, origin top left. Shapes: V vertices, N rings.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -63,21 +64,8 @@ class Outlines:
         rings, polygon = shapely.get_rings(polygons[order], return_index=True)
         shell = np.diff(polygon, prepend=-1) != 0
         inward = np.where(shapely.is_ccw(rings) == shell, 1, -1).astype(np.int8)
-        size = shapely.get_num_coordinates(rings)
-        coords = shapely.get_coordinates(rings)
-        del rings
-        coords *= 1 / GRID_PX
-        x, y = np.rint(coords, out=coords).astype(np.int64).T
-        del coords
-        new = np.zeros(len(x), dtype=bool)
-        new[:-1] = (x[1:] != x[:-1]) | (y[1:] != y[:-1])
-        new[np.cumsum(size) - 1] = False  # the vertex that closes the ring
-        ring = np.repeat(np.arange(len(size), dtype=np.int32), size)[new]
-        x, y = x[new], y[new]
-        size = np.bincount(ring, minlength=len(polygon))
-        kept = size > 1  # rounding can make a point of a ring
-        if not kept.all():
-            x, y = x[kept[ring]], y[kept[ring]]
+        x, y, size = _on_grid(rings)
+        kept = size > 0
         return cls(
             x=x,
             y=y,
@@ -140,11 +128,9 @@ class Outlines:
     def with_vertices(
         self, edge: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64], *, node: bool
     ) -> Outlines:
-        """Put vertices on edges; those on one edge must come one after the other, in order."""
+        """Put vertices on edges, sorted by edge; those on one edge must come in its order."""
         if len(edge) == 0:
             return self
-        n_on = np.bincount(edge, minlength=len(self.x))
-        before = np.cumsum(n_on) - n_on
         new = edge + 1 + np.arange(len(edge))
         is_old = np.ones(len(self.x) + len(edge), dtype=bool)
         is_old[new] = False
@@ -158,10 +144,38 @@ class Outlines:
             self,
             x=merged(self.x, x),
             y=merged(self.y, y),
-            start=self.start + np.append(before, len(edge))[self.start],
+            start=self.start + np.searchsorted(edge, self.start),
             bends=merged(self.bends, node),
             node=merged(self.node, node),
         )
+
+
+def _on_grid(
+    rings: NDArray[np.object_],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Vertices of rings in steps of the grid, without those that equal the one before.
+
+    Returns
+    -------
+    x, y : shape (V,)
+    size : shape (n_rings,)
+        Vertices of each ring; none where rounding made a point of it.
+    """
+    stop = np.cumsum(shapely.get_num_coordinates(rings))
+    cuts = np.unique(np.searchsorted(stop, np.arange(0, stop.max(initial=0), BLOCK_VERTICES)))
+    columns = [(np.empty(0, dtype=np.int64),) * 3]
+    for first, last in itertools.pairwise([*cuts.tolist(), len(rings)]):
+        coords = shapely.get_coordinates(rings[first:last])
+        x, y = np.rint(coords * (1 / GRID_PX)).astype(np.int64).T
+        closing = stop[first:last] - (stop[first - 1] if first else 0) - 1
+        new = np.zeros(len(x), dtype=bool)
+        new[:-1] = (x[1:] != x[:-1]) | (y[1:] != y[:-1])
+        new[closing] = False
+        size = np.add.reduceat(new, np.append(0, closing[:-1] + 1), dtype=np.int64)
+        new &= np.repeat(size > 1, np.diff(closing, prepend=-1))
+        columns.append((x[new], y[new], np.where(size > 1, size, 0)))
+    x, y, size = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return x, y, size
 
 
 def _by_place(polygons: NDArray[np.object_]) -> NDArray[np.int64]:

@@ -80,11 +80,10 @@ class Rows:
         again = over[again]
         stripe = np.concatenate([from_stripe, from_stripe[again] + 1 + step])
         narrow = stripe.astype(np.uint16) if len(lines) < 1 << 16 else stripe  # sorts by radix
-        by_stripe = np.argsort(narrow, kind="stable")
+        order = np.argsort(narrow, kind="stable")
         bounds = np.concatenate([[0], np.cumsum(np.bincount(stripe, minlength=len(lines) - 1))])
-        order = by_stripe.copy()
-        copies = by_stripe >= len(y)
-        order[copies] = again[by_stripe[copies] - len(y)]
+        copies = np.flatnonzero(order >= len(y))
+        order[copies] = again[order[copies] - len(y)]
         return cls(order, bounds, lines, x_low, y_low, height_bits)
 
     def stripes(self) -> Iterator[Stripe]:

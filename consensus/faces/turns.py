@@ -46,8 +46,11 @@ class Turns:
         dx = np.stack([x[second] - x[first], x[last_but_one] - x[last]], axis=1).reshape(-1)
         dy = np.stack([y[second] - y[first], y[last_but_one] - y[last]], axis=1).reshape(-1)
         angle_bits = min(KEY_BITS - max(n_nodes, 1).bit_length(), 50)
-        turn = (np.arctan2(dy, dx) + np.pi) * (((1 << angle_bits) - 1) / (2 * np.pi))
-        key = (origin << angle_bits) + turn.astype(np.int64)
+        turn = np.arctan2(dy, dx)
+        turn += np.pi
+        turn *= ((1 << angle_bits) - 1) / (2 * np.pi)
+        key = turn.astype(np.int64)
+        key += origin << angle_bits
         order = np.argsort(key)
         # Directions that the key can't tell apart, or only just.
         while True:
