@@ -133,7 +133,7 @@ class PathObjectColumns {
             if (known.put(thing.getID(), thing) != null)
                 throw new IllegalArgumentException("object " + thing.getID() + " is there already")
         }
-        Map<PathObject, List<PathObject>> children = new IdentityHashMap<PathObject, List<PathObject>>()
+        Map<PathObject, List<PathObject>> children = new LinkedHashMap<PathObject, List<PathObject>>()
         for (int i = 0; i < n; i++) {
             PathObject above = root
             if (parent[2 * i] != 0L || parent[2 * i + 1] != 0L) {
