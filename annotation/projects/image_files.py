@@ -8,7 +8,9 @@ names for slides.
 
 from __future__ import annotations
 
+import ntpath
 import os
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,19 +104,13 @@ def _moved_along(project: ProjectFile, named: PurePath) -> Iterator[Path]:
     was = path_of_uri(project.uri) if project.uri else None
     if was is None or type(was) is not type(named):
         return
+    system = ntpath if isinstance(named, PureWindowsPath) else posixpath
     try:
-        relative = os.path.relpath(named, was.parent) if _native(named) else None
-    except ValueError:
-        relative = None
-    if relative is None:
-        if not named.is_relative_to(was.parent):
-            return
-        relative = named.relative_to(was.parent).as_posix()
-    yield Path(os.path.normpath(project.path.parent / relative))
-
-
-def _native(path: PurePath) -> bool:
-    return isinstance(path, type(PurePath()))
+        relative = system.relpath(str(named), str(was.parent))
+    except ValueError:  # on another drive
+        return
+    parts = PureWindowsPath(relative) if system is ntpath else PurePosixPath(relative)
+    yield Path(os.path.normpath(project.path.parent.joinpath(*parts.parts)))
 
 
 def _below(root: Path, name: str) -> Iterator[Path]:
