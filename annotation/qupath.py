@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -32,7 +32,9 @@ _LARGEST_CHUNK = 4_000
 Answer: TypeAlias = tuple[dict[str, Any], bytes]
 
 
-def open_project(path: Path, *, label_key: str | None = None) -> list[ProjectEntrySource]:
+def open_project(
+    path: Path, *, label_key: str | None = None, entries: Container[int] | None = None
+) -> list[ProjectEntrySource]:
     """Open a ``.qpproj``: one source for each image that was opened and saved in QuPath.
 
     The first source's ``notes`` tell which images were left out.
@@ -44,6 +46,8 @@ def open_project(path: Path, *, label_key: str | None = None) -> list[ProjectEnt
     label_key
         Key of the slide label in the images' metadata: an image that bears one is a read even if
         nothing was drawn on it.
+    entries
+        Numbers of the images to take; None: all, and those left out are told.
 
     Raises
     ------
@@ -59,6 +63,8 @@ def open_project(path: Path, *, label_key: str | None = None) -> list[ProjectEnt
     labelled: list[ProjectImage] = []
     left: list[str] = []
     for image in project.images:
+        if entries is not None and image.entry_id not in entries:
+            continue
         if image.opened():
             opened.append(image)
         elif label_key is not None and label_key in image.metadata:

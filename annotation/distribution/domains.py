@@ -89,9 +89,7 @@ def _meant(source: ReadSource, slides: Sequence[Slide], *, for_all: bool) -> lis
     return list(slides) if for_all else []
 
 
-def _domain_objects(
-    source: ReadSource, protocol: Protocol, slide: Slide
-) -> Iterator[PathObject]:
+def _domain_objects(source: ReadSource, protocol: Protocol, slide: Slide) -> Iterator[PathObject]:
     extent = shapely.box(0, 0, slide.width_px, slide.height_px)
     n_objects = 0
     for batch in source.batches():
@@ -117,9 +115,7 @@ def _domain_objects(
                 )
             uuid = thing.uuid or derive_uuid(f"domain of {slide.name}", digest, n_objects)
             n_objects += 1
-            yield replace(
-                thing, uuid=uuid, object_type="annotation", locked=True, parent=None
-            )
+            yield replace(thing, uuid=uuid, object_type="annotation", locked=True, parent=None)
     if n_objects == 0:
         raise _refused(source, "it holds no object", "draw the domain and export it")
 

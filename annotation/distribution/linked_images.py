@@ -132,7 +132,9 @@ def _link_named_files(
     for line in key_file.read_bytes().decode("latin-1").splitlines(keepends=True):
         key, equals, value = line.partition("=")
         name = value.strip()
-        lines.append(key + equals + (value.replace(name, masked[name]) if name in masked else value))
+        lines.append(
+            key + equals + (value.replace(name, masked[name]) if name in masked else value)
+        )
     with linked.path.open("xb") as file:
         linked.made.append(linked.path)
         file.write("".join(lines).encode("latin-1"))
@@ -140,9 +142,7 @@ def _link_named_files(
         _link(linked, companion, linked.path.with_name(masked[companion.name]))
 
 
-def _link_series(
-    linked: LinkedImage, image: Path, files: tuple[Path, ...], folder: Path
-) -> None:
+def _link_series(linked: LinkedImage, image: Path, files: tuple[Path, ...], folder: Path) -> None:
     """The files of a DICOM series belong together by lying in one folder."""
     folder.mkdir()
     linked.made.append(folder)

@@ -34,6 +34,7 @@ class ProjectEntrySource:
         self._image = image
         self._process = process
         self.name = f"{project.path.name}, image {image.name!r}"
+        self.entry_id = image.entry_id
         self.slide_names = _slide_names(image)
         self.image_metadata = dict(image.metadata)
         self._opened = image.opened()

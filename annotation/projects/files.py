@@ -65,6 +65,11 @@ class ProjectImage:
     moved: str | None
 
     @property
+    def entry_id(self) -> int:
+        """The image's number in the project."""
+        return int(self.folder.name)
+
+    @property
     def data(self) -> Path:
         """The file that holds the image's objects, once somebody has saved some."""
         return self.folder / DATA_NAME
