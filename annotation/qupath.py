@@ -2,15 +2,17 @@
 
 The module runs twice. In pathquorum's own process it offers a project's images as sources; run as
 ``python -m annotation.qupath`` it is the process that holds QuPath, which gets the bytes of a
-``data.qpdata`` and answers with QuPath's own GeoJSON. It gets no path, so there is nothing it could
-write to, and no image is needed.
+``data.qpdata`` and answers with its objects, or with the bytes of one that holds other objects. It
+gets no path, so there is nothing it could write to, and no image is needed. What of it works on
+QuPath's objects stands in :mod:`annotation.java`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,16 +22,20 @@ from annotation.projects.files import ProjectImage, read_project, version_number
 from annotation.projects.process import TIMED_OUT, QuPathProcess, receive, send
 
 if TYPE_CHECKING:
+    from annotation.java.groovy_objects import GroovyObjects
+    from annotation.java.plain_objects import PlainObjects
     from annotation.projects.entry import ProjectEntrySource
 
 __all__ = ["open_project"]
 
 _OLDEST = "0.4.0"  # objects have had UUIDs since then
 _NAMED = 10
-_CHUNK_BYTES = 4_000_000
-_LARGEST_CHUNK = 4_000
+_CHUNK_OBJECTS = 2_500
 
-Answer: TypeAlias = tuple[dict[str, Any], bytes]
+WITHOUT_GROOVY = "PATHQUORUM_WITHOUT_GROOVY"
+"""Set in the environment, it has QuPath's objects read and written without Groovy."""
+
+Answer: TypeAlias = tuple[dict[str, Any], Sequence[bytes | memoryview]]
 
 
 def open_project(
@@ -105,12 +111,13 @@ def _serve() -> None:
     if version_numbers(found) < version_numbers(_OLDEST):
         send(answers, {"missing": f"QuPath {found} is found, and {_OLDEST} or newer is needed"})
         return
+    _object_access()  # what it takes to compile is part of the start
     send(answers, {"qupath": found})
     while (request := receive(sys.stdin.buffer)) is not None:
         header, data = request
-        steps = _answers(data, header["class_colors"])
+        steps = _answers(header, data)
         while (answer := _in_time(steps, header["limit_s"])) is not None:
-            send(answers, *answer)
+            send(answers, answer[0], *answer[1])
         send(answers, {"end": True})
 
 
@@ -145,108 +152,78 @@ def _start_qupath() -> str:
     return str(paquo.java.GeneralTools.getVersion())
 
 
-def _answers(data: bytes, class_colors: Mapping[str, int | None]) -> Iterator[Answer]:
-    from jpype import JClass, JException, JInt
-
-    path_class = JClass("qupath.lib.objects.classes.PathClass")
-    try:
-        for name, color in class_colors.items():
-            if color is not None:
-                path_class.fromString(name, JInt(color)).setColor(JInt(color))
-        hierarchy = JClass("qupath.lib.io.PathIO").readHierarchy(_stream(data))
-        yield {"objects": int(hierarchy.nObjects())}, b""
-        yield from _Features().of(hierarchy.getRootObject())
-    except JException as error:
-        yield {"fault": _one_line(error)}, b""
-
-
-def _stream(data: bytes) -> Any:
-    """A stream of the data that fails where it ends: QuPath reads an ended one again for ever."""
-    from jpype import JArray, JByte, JClass
-
-    in_memory = JClass("java.io.ByteArrayInputStream")
-    failing = JClass("java.io.BufferedInputStream")(in_memory(JArray(JByte)(b"")))
-    failing.close()
-    return JClass("java.io.SequenceInputStream")(in_memory(JArray(JByte)(data)), failing)
-
-
-class _Features:
-    """Has QuPath write objects as it does in an export, many at once where it can."""
-
-    def __init__(self) -> None:
-        from jpype import JClass
-
-        self._list = JClass("java.util.ArrayList")
-        self._buffer = JClass("java.io.ByteArrayOutputStream")
-        self._path_io = JClass("qupath.lib.io.PathIO")
-        self._out_of_memory = JClass("java.lang.OutOfMemoryError")
-
-    def of(self, root: Any) -> Iterator[Answer]:
-        """Every object below the root."""
-        size = 100
-        chunk = self._list()
-        parents: dict[str, str] = {}
-        for thing, parent in self._walk(root):
-            chunk.add(thing)
-            if parent is not None:
-                parents[str(thing.getID())] = parent
-            if chunk.size() >= size:
-                yield {"parents": parents}, b""
-                written = 0
-                for answer in self._write(chunk):
-                    yield answer
-                    written += len(answer[1])
-                # Objects differ in size a millionfold: keep to bytes, not to a number of objects.
-                size = min(_LARGEST_CHUNK, 1 + size * _CHUNK_BYTES // max(written, 1), size * 4)
-                chunk = self._list()
-                parents = {}
-        yield {"parents": parents}, b""
-        yield from self._write(chunk)
-
-    def _walk(self, root: Any) -> Iterator[tuple[Any, str | None]]:
-        todo: list[tuple[Any, str | None]] = [(root, None)]
-        while todo:
-            above, parent = todo.pop()
-            for thing in above.getChildObjectsAsArray():
-                yield thing, parent
-                if thing.hasChildObjects():
-                    todo.append((thing, str(thing.getID())))
-
-    def _write(self, chunk: Any) -> Iterator[Answer]:
-        import msgspec
-        from jpype import JException
-
-        if chunk.isEmpty():
-            return
-        buffer = self._buffer()
-        try:
-            self._path_io.exportObjectsAsGeoJSON(buffer, chunk)
-            written = bytes(buffer.toByteArray())
-            if chunk.size() > 1:
-                features = msgspec.json.decode(written, type=list[msgspec.Raw])
-                written = b"\n".join(features)
-        except (JException, msgspec.DecodeError) as error:
-            if isinstance(error, self._out_of_memory):
-                raise  # no fault of these objects
-            if chunk.size() > 1:
-                for thing in chunk:
-                    yield from self._write(self._list([thing]))
-            else:
-                thing = chunk.get(0)
-                reason = f"QuPath can't write this {_kind(thing)} as GeoJSON ({_one_line(error)})"
-                yield {"rejected": str(thing.getID()), "reason": reason}, b""
-        else:
-            yield {"features": chunk.size()}, written
-
-
-def _kind(thing: Any) -> str:
+def _answers(header: Mapping[str, Any], payload: bytes) -> Iterator[Answer]:
     from jpype import JException
 
-    roi = thing.getROI()
+    from annotation.java.image_data import ImageDataError
+
     try:
-        return str(roi.getGeometry().getGeometryType()) if roi is not None else "object"
-    except JException:
-        return str(roi.getRoiName())
+        yield from (_written if header["ask"] == "write" else _read)(header, payload)
+    except (JException, ImageDataError, ValueError) as error:
+        yield {"fault": _one_line(error)}, []
+
+
+def _read(header: Mapping[str, Any], data: bytes) -> Iterator[Answer]:
+    """All objects, some thousands at a time."""
+    from jpype import JClass
+
+    from annotation.java.image_data import stream_of
+
+    _set_colors(header["class_colors"])
+    hierarchy = JClass("qupath.lib.io.PathIO").readHierarchy(stream_of(data))
+    access = _object_access()
+    objects = access.below(hierarchy.getRootObject())
+    yield {"objects": int(objects.size())}, []
+    for first in range(0, objects.size(), _CHUNK_OBJECTS):
+        chunk = objects.subList(first, min(first + _CHUNK_OBJECTS, objects.size()))
+        columns = access.read(chunk)
+        yield {"columns": columns.header()}, columns.payload()
+
+
+def _written(header: Mapping[str, Any], payload: bytes) -> Iterator[Answer]:
+    """The data with some objects more and some less."""
+    from annotation.java.image_data import new_data
+    from annotation.projects.columns import ObjectColumns
+
+    _set_colors(header["class_colors"])
+    size = header["data_bytes"]
+    server = header.get("server")
+    access = _object_access()
+    content = new_data(server) if server else access.content(memoryview(payload)[:size])
+    if header["remove"]:
+        access.remove(content.root, header["remove"])
+    columns = ObjectColumns.received(header["columns"], memoryview(payload)[size:])
+    if columns.n:
+        access.add(content.root, columns)
+    counts = access.counts(content.root)
+    hierarchy = {"nObjects": sum(counts["objectTypeCounts"].values()), **counts}
+    yield {"hierarchy": hierarchy}, [content.to_bytes()]
+
+
+def _set_colors(class_colors: Mapping[str, int | None]) -> None:
+    from jpype import JClass, JInt
+
+    path_class = JClass("qupath.lib.objects.classes.PathClass")
+    for name, color in class_colors.items():
+        if color is not None:
+            path_class.fromString(name, JInt(color)).setColor(JInt(color))
+
+
+@cache
+def _object_access() -> GroovyObjects | PlainObjects:
+    """The quick way, or the one that any QuPath allows."""
+    from jpype import JException
+
+    from annotation.java.groovy_objects import GroovyObjects
+    from annotation.java.plain_objects import PlainObjects
+
+    if os.environ.get(WITHOUT_GROOVY):
+        return PlainObjects()
+    try:
+        return GroovyObjects()
+    except (TypeError, JException) as error:
+        print(f"without Groovy, and so slowly: {_one_line(error)}", file=sys.stderr)
+        return PlainObjects()
 
 
 def _one_line(error: Exception) -> str:

@@ -6,21 +6,21 @@ speed comes from; the others go through :mod:`annotation.geojson.oddities`.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 import msgspec
 import numpy as np
 
+from annotation.collector import collector_paused
 from annotation.digests import content_digests, geometry_digests
+from annotation.duplicates import SeenObjects
 from annotation.geojson.feature import Draft, Feature, make_object, parse_uuid
 from annotation.geojson.oddities import draft_odd_feature
 from annotation.geojson.shapes import Shape, build_geometries
-from annotation.geojson.text import MARK, substitute_special_numbers
+from annotation.geojson.text import MARK
 from annotation.records import Batch, PathObject, Rejection
 
-__all__ = ["BATCH_SIZE", "FeatureReader", "read_feature_bytes"]
+__all__ = ["BATCH_SIZE", "FeatureReader"]
 
 BATCH_SIZE = 2000
 _BATCH_BYTES = 16 * 1024**2
@@ -29,33 +29,11 @@ _BATCH_BYTES = 16 * 1024**2
 _decoder = msgspec.json.Decoder(Feature)
 
 
-def read_feature_bytes(
-    features: Iterable[bytes], *, batch_size: int = BATCH_SIZE
-) -> Iterator[Batch]:
-    """Objects from features that come one by one, such as a project's objects as JSON.
-
-    Parameters
-    ----------
-    features
-        One JSON text each; what is not JSON is rejected by itself.
-    """
-    return FeatureReader().read(map(_as_raw, features), batch_size=batch_size, substituted=True)
-
-
-def _as_raw(text: bytes) -> msgspec.Raw:
-    """One checked text; an empty one where it is not JSON."""
-    try:
-        text.decode()
-        return msgspec.json.decode(substitute_special_numbers(text), type=msgspec.Raw)
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
-        return msgspec.Raw(b"")
-
-
 class FeatureReader:
     """Turns features into objects and knows the UUIDs that have gone by."""
 
     def __init__(self) -> None:
-        self._content_of: dict[str, bytes] = {}
+        self._seen = SeenObjects()
         self._n_seen = 0
 
     def read(
@@ -78,7 +56,7 @@ class FeatureReader:
         """
         stack: list[Iterator[tuple[msgspec.Raw, str | None]]] = [((raw, None) for raw in features)]
         while True:
-            with _collector_paused():
+            with collector_paused():
                 batch = self._next_batch(stack, batch_size, substituted)
             if batch is None:
                 return
@@ -130,7 +108,7 @@ class FeatureReader:
         batch = Batch([], [], [], [])
         for draft, thing in zip(drafts, objects, strict=True):
             outline, content = next(digests) if thing is not None else (b"", b"")
-            reason = self._find_duplicate(draft, content) or draft.fault
+            reason = self._seen.fault(draft.uuid, content) or draft.fault
             if reason is not None or thing is None:
                 name = draft.uuid or f"#{draft.ordinal}"
                 batch.rejections.append(Rejection(name, reason or "no object"))
@@ -139,17 +117,6 @@ class FeatureReader:
             batch.geometry_digests.append(outline)
             batch.content_digests.append(content)
         return batch
-
-    def _find_duplicate(self, draft: Draft, content: bytes) -> str | None:
-        """Why this object is a duplicate, if it is one; otherwise remember it."""
-        if draft.uuid is None:
-            return None
-        earlier = self._content_of.get(draft.uuid)
-        if earlier is None:
-            self._content_of[draft.uuid] = content
-            return None
-        same = bool(content) and earlier == content
-        return "duplicate (same content)" if same else "duplicate (other content)"
 
 
 def _draft(raw: msgspec.Raw, substituted: bool) -> Draft:
@@ -205,15 +172,3 @@ def _make_objects(drafts: list[Draft]) -> list[PathObject | None]:
         nucleus = next(built) if draft.nucleus is not None else None
         objects.append(make_object(draft, geometry, nucleus) if draft.fault is None else None)
     return objects
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep the cycle collector from walking millions of fresh positions, which hold no cycles."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -8,11 +8,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from annotation.duplicates import SeenObjects
 from annotation.errors import SourceError
-from annotation.geojson.reader import read_feature_bytes
+from annotation.projects.column_reading import batch_of, without_duplicates
+from annotation.projects.columns import ObjectColumns
 from annotation.projects.files import ProjectFile, ProjectImage, version_numbers
 from annotation.projects.process import QuPathProcess
-from annotation.records import Batch, Rejection
+from annotation.records import Batch
 from annotation.sources import image_stem
 
 __all__ = ["ProjectEntrySource"]
@@ -74,35 +76,26 @@ class ProjectEntrySource:
         if not self._opened:
             return
         data = self._data()
-        parents: dict[str, str] = {}
-        rejections: list[Rejection] = []
         stored_ids: bool | None = None
-        for batch in read_feature_bytes(self._features(data, parents, rejections)):
+        seen = SeenObjects()
+        for columns in self._columns(data):
+            batch = batch_of(columns)
             if stored_ids is None and batch.objects:
                 stored_ids = _stands_in(batch.objects[0].uuid, data)
             for thing in batch.objects:
-                thing.parent = parents.get(thing.uuid or "") if stored_ids else None
                 if not stored_ids:
                     # Before 0.4 QuPath kept no UUIDs; a later one makes new ones at each reading.
-                    thing.uuid = None
-            yield batch
-        if rejections:
-            yield Batch([], rejections, [], [])
+                    thing.uuid = thing.parent = None
+            yield without_duplicates(batch, seen)
 
-    def _features(
-        self, data: bytes, parents: dict[str, str], rejections: list[Rejection]
-    ) -> Iterator[bytes]:
-        """GeoJSON features; what comes beside them is put into the two collections."""
+    def _columns(self, data: bytes) -> Iterator[ObjectColumns]:
         for header, payload in self._process.read(data, self._project.class_colors):
             if "fault" in header:
                 raise self._unreadable(header["fault"])
             if "objects" in header:
                 self._expect(header["objects"])
-            parents.update(header.get("parents", {}))
-            if "rejected" in header:
-                rejections.append(Rejection(header["rejected"], header["reason"]))
-            if payload:
-                yield from payload.split(b"\n")
+            if "columns" in header:
+                yield ObjectColumns.received(header["columns"], payload)
 
     def _expect(self, objects: int) -> None:
         if self._objects is not None and objects != self._objects:

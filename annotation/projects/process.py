@@ -12,13 +12,16 @@ import subprocess
 import sys
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Thread
 from typing import IO, Any, TypeAlias
 
-from annotation.errors import QuPathMissingError
+from annotation.errors import QuPathMissingError, SourceError
+from annotation.projects.column_writing import columns_of
+from annotation.records import PathObject
 
-__all__ = ["TIMED_OUT", "Message", "QuPathProcess", "receive", "send"]
+__all__ = ["TIMED_OUT", "Message", "QuPathProcess", "WrittenData", "receive", "send"]
 
 Message: TypeAlias = tuple[dict[str, Any], bytes]
 
@@ -66,10 +69,12 @@ _SERIAL_FILTER = ";".join(
 )
 
 
-def send(stream: IO[bytes], header: Mapping[str, Any], payload: bytes = b"") -> None:
-    """Write one message: a line of JSON, and the bytes that it announces."""
-    stream.write(json.dumps({**header, "bytes": len(payload)}).encode() + b"\n")
-    stream.write(payload)
+def send(stream: IO[bytes], header: Mapping[str, Any], *payload: bytes | memoryview) -> None:
+    """Write one message: a line of JSON, and the bytes that it announces, in several pieces or none."""
+    size = sum(len(piece) for piece in payload)
+    stream.write(json.dumps({**header, "bytes": size}).encode() + b"\n")
+    for piece in payload:
+        stream.write(piece)
     stream.flush()
 
 
@@ -81,6 +86,14 @@ def receive(stream: IO[bytes]) -> Message | None:
     header = json.loads(line)
     payload = stream.read(header.pop("bytes"))
     return header, payload
+
+
+@dataclass(frozen=True)
+class WrittenData:
+    """A new ``data.qpdata``, and what ``summary.json`` says of it under ``hierarchy``."""
+
+    data: bytes
+    hierarchy: dict[str, Any]
 
 
 class QuPathProcess:
@@ -123,20 +136,74 @@ class QuPathProcess:
 
         Yields
         ------
-        ``objects``: how many there are. ``parents``: from UUID to UUID, for those that come next.
-        ``features``: so many of them as GeoJSON, one a line. ``rejected`` and ``reason``: one that
-        QuPath can't write. ``fault``: why no more comes.
+        ``objects``: how many there are. ``columns``: some of them, as
+        :meth:`annotation.projects.columns.ObjectColumns.received` takes them. ``fault``: why no
+        more comes.
         """
+        yield from self._ask({"ask": "read", "class_colors": dict(class_colors)}, data)
+
+    def write(
+        self,
+        data: bytes | None,
+        *,
+        server: Mapping[str, Any] | None = None,
+        add: Sequence[PathObject] = (),
+        remove: Collection[str] = (),
+        class_colors: Mapping[str, int | None] | None = None,
+    ) -> WrittenData:
+        """Have a ``data.qpdata`` written that holds some objects more and some less.
+
+        Everything else in it stays as it was. No image is opened.
+
+        Parameters
+        ----------
+        data
+            As it is; None for an image that was never opened, which then needs ``server``.
+        server
+            The image's ``serverBuilder`` in the project's file.
+        add
+            Objects with a UUID each. ``parent`` is the UUID of one in the data or among these;
+            None puts an object under the root.
+        remove
+            UUIDs of objects to take out; what hangs below them moves up.
+        class_colors
+            As the project has them, packed ARGB.
+
+        Raises
+        ------
+        InputError
+            QuPath would not keep an object as it is.
+        SourceError
+            The data can't be read, an object to take out isn't there, or one to add is.
+        """
+        columns = columns_of(add, class_colors)
+        request = {
+            "ask": "write",
+            "class_colors": dict(class_colors or {}),
+            "data_bytes": len(data or b""),
+            "server": None if data is not None else dict(server or {}),
+            "remove": sorted(remove),
+            "columns": columns.header(),
+        }
+        ((header, payload),) = self._ask(request, data or b"", *columns.payload())
+        if "fault" in header:
+            raise SourceError(
+                f"QuPath can't write these objects ({header['fault']}); nothing was written, "
+                "open the image in QuPath, check it and save it"
+            )
+        return WrittenData(payload, header["hierarchy"])
+
+    def _ask(self, request: dict[str, Any], *data: bytes | memoryview) -> Iterator[Message]:
         self.start()
         running = self._running
         if running is None:  # pragma: no cover - start() has seen to it
             return
         limit_s = self._limit_s
         if limit_s is None:
-            limit_s = _LIMIT_S + _LIMIT_S_PER_DATA_MB * len(data) / 1e6
+            limit_s = _LIMIT_S + _LIMIT_S_PER_DATA_MB * sum(map(len, data)) / 1e6
         complete = False
         try:
-            yield from running.ask({"limit_s": limit_s, "class_colors": class_colors}, data)
+            yield from running.ask({"limit_s": limit_s, **request}, *data)
             complete = True
         finally:
             if not complete or not running.alive():
@@ -153,6 +220,8 @@ class QuPathProcess:
         return [
             f"-Xmx{heap_mb}m",
             "-XX:+UseSerialGC",
+            # A process that lives for seconds gains nothing from the compiler that takes its time.
+            "-XX:TieredStopAtLevel=1",
             f"-XX:ErrorFile={os.devnull}",
             "-Djava.awt.headless=true",
             # No array can hold more elements than the data has bytes.
@@ -186,10 +255,10 @@ class _Running:
         """Whether the process can be asked again."""
         return self._process.poll() is None
 
-    def ask(self, request: Mapping[str, Any], data: bytes) -> Iterator[Message]:
+    def ask(self, request: Mapping[str, Any], *data: bytes | memoryview) -> Iterator[Message]:
         """Send a request, and give the answers up to the last."""
         try:
-            send(self._pipe("stdin"), request, data)
+            send(self._pipe("stdin"), request, *data)
         except OSError:
             yield {"fault": self._end()}, b""
             return

@@ -14,7 +14,6 @@ import shapely
 
 from annotation.errors import NotGeoJSONError
 from annotation.geojson.export import Export, open_export
-from annotation.geojson.reader import read_feature_bytes
 from annotation.records import Batch, PathObject
 
 UUID = "26b06e11-096e-4cc2-b7dc-8441bcf74cb1"
@@ -450,23 +449,6 @@ def test_what_stands_beside_the_features(write: Write) -> None:
     assert export.foreign.keys() == {"image", "metadata", "crs"}
     assert open_export(write(collection(feature(), imageName="B.svs"))).image_name == "B.svs"
     assert open_export(write(collection(feature(), name="layer"))).image_name is None
-
-
-def test_features_from_another_source_are_read_the_same(write: Write) -> None:
-    """A project's objects, one JSON text each, go through the same reader as a file."""
-    features = [feature(id=UUID), feature(id="x", properties={"odd": 1}), feature()]
-    texts = [json.dumps(one).encode() for one in features]
-    texts[2] = texts[2].replace(b'"properties": {}', b'"properties": {"measurements": {"a": NaN}}')
-    broken = [b"{no json", b'{"type":"\xff"}', b"[" * 5000]
-    [batch] = read_feature_bytes([*texts, *broken, texts[0]])
-    filed = read_all(write(b"[" + b",".join(texts) + b"]"))
-    assert batch.content_digests == filed.content_digests
-    assert [(one.id, one.reason) for one in batch.rejections] == [
-        ("#4", "malformed JSON"),
-        ("#5", "malformed JSON"),
-        ("#6", "malformed JSON"),
-        (UUID, "duplicate (same content)"),
-    ]
 
 
 def test_batches_do_not_change_what_is_read(write: Write) -> None:
