@@ -264,9 +264,12 @@ def _slides(
         )
     if not slides:
         raise InputError(
-            f"there is no slide to hand to {annotator.handle!r}; add slides with "
-            "`pathquorum slide add PATH`"
-            + (", or pull the earlier reading first" if request.replicate > 1 else "")
+            f"there is no slide to hand to {annotator.handle!r}; "
+            + (
+                "add slides with `pathquorum slide add PATH`"
+                if request.replicate == 1
+                else "pull the earlier reading first"
+            )
         )
     return slides
 

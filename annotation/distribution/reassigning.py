@@ -94,22 +94,20 @@ def move(store: Store, source: str, request: HandOut, *, reason: str | None = No
     with ExitStack() as undo:
         with store.writing() as session:
             taken = _withdraw(
-                session, source, request.protocol, request.slides, request.folder, reason
+                session,
+                source,
+                request.protocol,
+                request.slides,
+                request.folder,
+                reason,
+                to_another=True,
             )
-            for replicate in sorted({entry["replicate"] for entry in taken.withdrawn}):
-                moved = {
-                    entry["slide"]: entry["assignment"]
-                    for entry in taken.withdrawn
-                    if entry["replicate"] == replicate
-                }
-                handed = hand_out_within(
-                    session,
-                    replace(request, slides=list(moved), replicate=replicate, moved_from=moved),
-                    undo,
-                )
-                taken.handed.projects += handed.projects
-                taken.handed.leaks += handed.leaks
-                taken.handed.notes += handed.notes
+            moved = {entry["slide"]: entry["assignment"] for entry in taken.withdrawn}
+            handed = hand_out_within(
+                session, replace(request, slides=list(moved), moved_from=moved), undo
+            )
+            handed.notes = taken.handed.notes + handed.notes
+            taken.handed = handed
         undo.pop_all()
     return taken
 
@@ -121,6 +119,8 @@ def _withdraw(
     slides: Sequence[str] | None,
     folder: Path | None,
     reason: str | None,
+    *,
+    to_another: bool = False,
 ) -> TakenBack:
     annotator = find_annotator(session, handle)
     row = find_protocol(session, protocol)
@@ -146,6 +146,8 @@ def _withdraw(
         }
         if assignment.read_id is not None:
             result.kept.append({**entry, "because": f"read {assignment.read_id} was pulled"})
+        elif to_another and assignment.replicate > 1:
+            result.kept.append({**entry, "because": "nobody else can read it again"})
         elif assignment.id in begun:
             result.kept.append({**entry, "because": "it was begun; pull it first"})
         else:
