@@ -236,8 +236,9 @@ class Assignment(Base):
     """A slide that was handed to an annotator to be read: one image of a project.
 
     ``shown_name`` and ``image_file`` are what the project shows, masked names where ``masked``;
-    they never enter a report or a release. ``handed_sha256`` is the digest of the image's data as
-    it was handed out, so that a slide nobody has opened is no read; None where it had none.
+    they never enter a report or a release. ``handed_sha256`` is the digest of the image's data and
+    summary as they were handed out, so that a slide nobody has saved is no read; None where there
+    were none.
     ``read_id`` is filled in by the first pull. ``not_before`` is the day on which the washout ends.
     """
 

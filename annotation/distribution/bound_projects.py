@@ -6,7 +6,6 @@ the one that was handed out; where they differ, nothing is pulled.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.distribution.binding import Binding, read_binding, study_id
+from annotation.distribution.saved_state import saved_state
 from annotation.errors import ConflictError, SourceError
 from annotation.lookup import find_protocol
 from annotation.projects.files import ProjectImage, read_project
@@ -248,8 +248,7 @@ def _saved(image: ProjectImage, assignment: Assignment) -> bool:
     if not image.opened():
         return False
     with image.reading():
-        digest = hashlib.sha256(image.data.read_bytes()).hexdigest()
-    return digest != assignment.handed_sha256
+        return saved_state(image.folder) != assignment.handed_sha256
 
 
 def _tell(

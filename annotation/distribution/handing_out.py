@@ -7,7 +7,6 @@ touched is ever written over.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -38,6 +37,7 @@ from annotation.distribution.binding import (
 from annotation.distribution.domains import Domains, read_domains
 from annotation.distribution.linked_images import link_image, masked_file_name
 from annotation.distribution.masking import SlideMask
+from annotation.distribution.saved_state import saved_state
 from annotation.errors import ConflictError, InputError, RefusedError, SlideError
 from annotation.lookup import find_annotator, find_protocol, find_slide
 from annotation.paths import file_name, inside, replacing
@@ -468,7 +468,7 @@ def _record(
                 image_file=image.image_file,
                 position=position,
                 not_before=image.not_before,
-                handed_sha256=_data_sha256(plan.folder / "data" / str(number) / "data.qpdata"),
+                handed_sha256=saved_state(plan.folder / "data" / str(number)),
                 assigned_at=at,
                 moved_from_id=request.moved_from.get(image.slide.name),
             )
@@ -490,7 +490,3 @@ def _record(
         },
         reason=request.washout.force if request.washout else None,
     )
-
-
-def _data_sha256(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from annotation.distribution.handing_out import (
     HandOut,
     hand_out_within,
 )
+from annotation.distribution.saved_state import saved_state
 from annotation.errors import InputError, RefusedError
 from annotation.lookup import find_annotator, find_protocol, find_slide
 from annotation.paths import file_name, inside
@@ -197,9 +197,7 @@ def _begun(
         number = entries.get(assignment.id)
         if number is None:
             continue
-        data = place / "data" / number / "data.qpdata"
-        digest = hashlib.sha256(data.read_bytes()).hexdigest() if data.is_file() else None
-        if digest not in (None, assignment.handed_sha256):
+        if saved_state(place / "data" / number) not in (None, assignment.handed_sha256):
             begun.add(assignment.id)
     return begun
 
