@@ -18,17 +18,17 @@ from annotation.audit import record
 from annotation.collector import collector_paused
 from annotation.errors import ConflictError, InputError, RefusedError, SourceError
 from annotation.logs import log
-from annotation.lookup import find_annotator, find_protocol, find_read, find_slide
+from annotation.lookup import find_read
 from annotation.people import missing_entitlement
 from annotation.protocol import Protocol
 from annotation.read_changes import ReadChanges, record_changes
+from annotation.readings import ReadOf, assigned_readings, named_readings, within_washout
 from annotation.source_files import keeping
 from annotation.sources import ReadSource
 from annotation.store import SOFTWARE_VERSION, Store, now
 from annotation.study import protocol_of
 from annotation.tables import (
     Annotator,
-    Assignment,
     ProtocolVersion,
     Pull,
     PullRead,
@@ -159,20 +159,20 @@ def _of_one_slide(request: PullRequest) -> PullRequest:
     return replace(request, sources=named)
 
 
-@dataclass(frozen=True)
-class _ReadOf:
-    """Whose reading of what a source is."""
-
-    annotator: Annotator
-    protocol: ProtocolVersion
-    slide: Slide
-    replicate: int
-    assignment: Assignment | None = None
-
-
 def _pull(session: Session, request: PullRequest) -> PullResult:
     at = now()
-    readings = _readings(session, request)
+    readings = (
+        assigned_readings(session, request.assignments)
+        if request.assignments
+        else named_readings(
+            session,
+            request.sources,
+            annotator=request.annotator,
+            protocol=request.protocol,
+            slide=request.slide,
+            replicate=request.replicate,
+        )
+    )
     versions = {reading.protocol.id: reading.protocol for reading in readings}
     result = PullResult(pull=None, at=at, notes=list(request.notes))
     for row in versions.values():
@@ -181,18 +181,17 @@ def _pull(session: Session, request: PullRequest) -> PullResult:
     session.add(entry)
     session.flush()
     result.pull = entry.id
-    seen: dict[tuple[int, ...], str] = {}
+    seen: dict[tuple[int, int, int, int], str] = {}
     for source, reading in zip(request.sources, readings, strict=True):
-        key = reading.slide.id, reading.annotator.id, reading.protocol.id, reading.replicate
-        if key in seen:
+        if reading.key in seen:
             raise SourceError(
-                f"{source.name} and {seen[key]} are both for slide {reading.slide.name!r}; "
+                f"{source.name} and {seen[reading.key]} are both for slide {reading.slide.name!r}; "
                 "pull one of them"
             )
-        seen[key] = source.name
+        seen[reading.key] = source.name
         result.notes += source.notes
         result.reads.append(_pull_read(session, request, entry, source, reading))
-        result.notes += _early(reading, result.reads[-1])
+        result.notes += within_washout(reading, result.reads[-1].read_date)
     for annotator in {reading.annotator.id: reading.annotator for reading in readings}.values():
         theirs = [
             {
@@ -213,40 +212,6 @@ def _pull(session: Session, request: PullRequest) -> PullResult:
     return result
 
 
-def _readings(session: Session, request: PullRequest) -> list[_ReadOf]:
-    if request.assignments:
-        rows = [session.get_one(Assignment, number) for number in request.assignments]
-        return [
-            _ReadOf(
-                session.get_one(Annotator, row.annotator_id),
-                session.get_one(ProtocolVersion, row.protocol_id),
-                session.get_one(Slide, row.slide_id),
-                row.replicate,
-                row,
-            )
-            for row in rows
-        ]
-    annotator = find_annotator(session, request.annotator)
-    protocol = find_protocol(session, request.protocol)
-    return [
-        _ReadOf(annotator, protocol, _slide(session, request, source), request.replicate)
-        for source in request.sources
-    ]
-
-
-def _early(reading: _ReadOf, read: PulledRead) -> list[str]:
-    """A read within the washout counts, and is told."""
-    assignment = reading.assignment
-    if assignment is None or assignment.not_before is None:
-        return []
-    if read.read_date >= assignment.not_before:
-        return []
-    return [
-        f"slide {read.slide} was read again by {read.annotator} on {read.read_date}, before its "
-        f"washout ended on {assignment.not_before}"
-    ]
-
-
 def _signature(row: ProtocolVersion, protocol: Protocol) -> list[str]:
     if row.signed_at is not None:
         return []
@@ -258,27 +223,12 @@ def _signature(row: ProtocolVersion, protocol: Protocol) -> list[str]:
     return [f"protocol {row.name} version {row.version} is not signed"]
 
 
-def _slide(session: Session, request: PullRequest, source: ReadSource) -> Slide:
-    if request.slide is not None:
-        return find_slide(session, request.slide)
-    for name in source.slide_names:
-        found = session.scalars(select(Slide).where(Slide.name == name)).first()
-        if found is not None:
-            return found
-    tried = ", ".join(repr(name) for name in source.slide_names) or "no name"
-    raise SourceError(
-        f"{source.name}: no slide is named {tried}; name the slide with --slide, or add it with "
-        "`pathquorum slide add PATH`",
-        file=source.name,
-    )
-
-
 def _pull_read(
     session: Session,
     request: PullRequest,
     entry: Pull,
     source: ReadSource,
-    reading: _ReadOf,
+    reading: ReadOf,
 ) -> PulledRead:
     slide, annotator, protocol = reading.slide, reading.annotator, protocol_of(reading.protocol)
     read = _read(session, request, reading)
@@ -324,7 +274,7 @@ def _pull_read(
     return pulled
 
 
-def _read(session: Session, request: PullRequest, reading: _ReadOf) -> Read:
+def _read(session: Session, request: PullRequest, reading: ReadOf) -> Read:
     slide = reading.slide
     if reading.replicate < 1:
         raise InputError(f"--replicate counts from 1, not {reading.replicate}")

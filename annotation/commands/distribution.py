@@ -60,7 +60,8 @@ def distribute(
     still tells a slide is listed. `pathquorum pull DIR` takes them back. A folder that is there
     already is never touched.
     """
-    from annotation.distribution.handing_out import HandOut, hand_out
+    from annotation.distribution.handing_out import hand_out
+    from annotation.distribution.planning import HandOut
 
     handed = hand_out(
         invocation.store,
@@ -127,7 +128,8 @@ def assign(
     read it, and so does what was drawn. Masked names stand in --list and nowhere else.
     """
     from annotation.distribution import reassigning
-    from annotation.distribution.handing_out import HandOut, hand_out
+    from annotation.distribution.handing_out import hand_out
+    from annotation.distribution.planning import HandOut
 
     moving = origin is not None or heir is not None
     if moving + withdraw + listing > 1:

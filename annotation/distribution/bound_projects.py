@@ -14,9 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.distribution.binding import Binding, read_binding, study_id
+from annotation.distribution.planning import PROJECT_NAME
 from annotation.distribution.saved_state import saved_state
 from annotation.errors import ConflictError, SourceError
-from annotation.lookup import find_protocol
+from annotation.lookup import find_protocol, find_slide
 from annotation.projects.files import ProjectImage, read_project
 from annotation.qupath import open_project
 from annotation.sources import ReadSource
@@ -30,8 +31,6 @@ from annotation.tables import (
 )
 
 __all__ = ["BoundSources", "Wanted", "find_bound_projects", "open_bound_projects"]
-
-PROJECT_NAME = "project.qpproj"
 
 
 @dataclass(frozen=True)
@@ -118,6 +117,8 @@ def open_bound_projects(
                 "--annotator out to pull them all"
             )
         found = of_them
+    if wanted.slide is not None:
+        find_slide(session, wanted.slide)
     result = BoundSources()
     for path, binding in found:
         project = _bound_project(session, path, binding)

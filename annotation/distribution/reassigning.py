@@ -13,12 +13,8 @@ from sqlalchemy.orm import Session
 from annotation.audit import record
 from annotation.distribution.assignments import open_assignments
 from annotation.distribution.binding import Binding, read_binding
-from annotation.distribution.handing_out import (
-    PROJECT_NAME,
-    HandedOut,
-    HandOut,
-    hand_out_within,
-)
+from annotation.distribution.handing_out import HandedOut, hand_out_within
+from annotation.distribution.planning import PROJECT_NAME, HandOut
 from annotation.distribution.saved_state import saved_state
 from annotation.errors import InputError, RefusedError
 from annotation.lookup import find_annotator, find_protocol, find_slide
