@@ -72,13 +72,13 @@ def pull(
         dry_run=dry_run,
         display=source.name,
     )
-    bound = find_bound_projects(source)
-    if bound:
+    found = find_bound_projects(source)
+    if found.bound:
         from annotation.distribution.bound_projects import Wanted, open_bound_projects
 
         wanted = Wanted(annotator, protocol, slide, replicate)
         with store.reading() as session:
-            opened = open_bound_projects(session, bound, wanted)
+            opened = open_bound_projects(session, found, wanted)
         request = replace(
             request,
             sources=opened.sources,

@@ -30,7 +30,7 @@ from annotation.tables import (
     Slide,
 )
 
-__all__ = ["BoundSources", "Wanted", "find_bound_projects", "open_bound_projects"]
+__all__ = ["BoundSources", "FoundProjects", "Wanted", "find_bound_projects", "open_bound_projects"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,14 @@ class Wanted:
     protocol: str | None = None
     slide: str | None = None
     replicate: int | None = None
+
+
+@dataclass
+class FoundProjects:
+    """Projects with their bindings, and the folders of those that have none."""
+
+    bound: list[tuple[Path, Binding]] = field(default_factory=list)
+    unbound: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -62,8 +70,8 @@ class _BoundProject:
     assignments: dict[str, Assignment]
 
 
-def find_bound_projects(path: Path) -> list[tuple[Path, Binding]]:
-    """The projects with a binding at a place.
+def find_bound_projects(path: Path) -> FoundProjects:
+    """The projects at a place, with their bindings.
 
     Parameters
     ----------
@@ -87,17 +95,19 @@ def find_bound_projects(path: Path) -> list[tuple[Path, Binding]]:
         )
     else:
         candidates = []
-    found = []
+    found = FoundProjects()
     for candidate in candidates:
-        binding = read_binding(candidate) if candidate.is_file() else None
-        if binding is not None:
-            found.append((candidate, binding))
+        if not candidate.is_file():
+            continue
+        binding = read_binding(candidate)
+        if binding is None:
+            found.unbound.append(candidate.parent.name)
+        else:
+            found.bound.append((candidate, binding))
     return found
 
 
-def open_bound_projects(
-    session: Session, found: Sequence[tuple[Path, Binding]], wanted: Wanted
-) -> BoundSources:
+def open_bound_projects(session: Session, projects: FoundProjects, wanted: Wanted) -> BoundSources:
     """Open what was read in some projects.
 
     Raises
@@ -107,6 +117,7 @@ def open_bound_projects(
     SourceError
         A project is damaged, or nothing in any of them was read yet.
     """
+    found = projects.bound
     if wanted.annotator is not None and len(found) > 1:
         # A folder of several people's projects: the name says whose to take.
         of_them = [(path, b) for path, b in found if b.annotator == wanted.annotator]
@@ -120,6 +131,10 @@ def open_bound_projects(
     if wanted.slide is not None:
         find_slide(session, wanted.slide)
     result = BoundSources()
+    if projects.unbound:
+        result.notes.append(
+            f"not pulled, for nothing says whose it is: project {', '.join(projects.unbound)}"
+        )
     for path, binding in found:
         project = _bound_project(session, path, binding)
         _refuse_contradiction(session, project, wanted)

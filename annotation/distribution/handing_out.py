@@ -30,7 +30,7 @@ from annotation.distribution.domains import Domains, read_domains
 from annotation.distribution.linked_images import link_image
 from annotation.distribution.planning import PROJECT_NAME, HandOut, ProjectPlan, plan_project
 from annotation.distribution.saved_state import saved_state
-from annotation.errors import InputError, RefusedError
+from annotation.errors import ConflictError, InputError, RefusedError
 from annotation.lookup import find_annotator, find_protocol
 from annotation.paths import replacing
 from annotation.projects.creating import NewImage, add_images, create_project
@@ -143,6 +143,8 @@ def _carry_out(
     row, protocol = version
     new_images = []
     if plan.standing is None:
+        _make_folder(plan.folder)
+        # It is ours alone from here on, so it may be taken away again.
         undo.callback(shutil.rmtree, plan.folder, ignore_errors=True)
     for image in plan.images:
         path = image.file.resolve()
@@ -199,6 +201,18 @@ def _carry_out(
             "added": plan.standing is not None,
         }
     )
+
+
+def _make_folder(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise ConflictError(
+            f"{folder} has come to be there meanwhile, so nothing was written; choose another --to, "
+            "and handles that differ in more than capitals",
+            target=folder,
+        ) from None
 
 
 def _extend(

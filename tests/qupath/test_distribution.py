@@ -115,7 +115,7 @@ def pulled(result: CommandResult) -> list[tuple[str, str, int]]:
 
 
 def test_what_each_person_drew_comes_back_as_theirs_and_untouched_slides_do_not(
-    blinded: Study, store: Store, handed: Path, save: Save
+    blinded: Study, store: Store, handed: Path, tmp_path: Path, save: Save
 ) -> None:
     save(image_of(blinded, handed, "P1", SLIDES[0]), [region(50, 50, 80, "Tumor")])
     save(
@@ -141,6 +141,11 @@ def test_what_each_person_drew_comes_back_as_theirs_and_untouched_slides_do_not(
         assert len(set(actors)) == 2
     (entry,) = (p for p in blinded("status", "--json").json["protocols"] if p["name"] == "blind")
     assert [(c["pulled"], c["open"]) for c in entry["assignments"]] == [(1, 2), (1, 2)]
+    (handed / "P2" / "pathquorum.json").rename(tmp_path / "aside.json")
+    again = blinded("pull", handed, "--json")
+    assert pulled(again) == [("P1", SLIDES[0], 2)]
+    assert "not pulled, for nothing says whose it is: project P2" in again.json["notes"]
+    (tmp_path / "aside.json").rename(handed / "P2" / "pathquorum.json")
     again = blinded("pull", handed, "--json")
     assert [read["unchanged"] for read in again.json["reads"]] == [2, 3]
 

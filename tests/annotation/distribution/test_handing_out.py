@@ -417,3 +417,24 @@ def test_every_slide_of_the_study_is_known_by_its_own_name_only(
     distribute(blinded, tmp_path / "out")
     with store.reading() as session:
         assert sorted(session.scalars(select(Slide.name))) == sorted(SLIDES)
+
+
+def test_a_folder_that_appears_meanwhile_is_not_taken_away(
+    blinded: Study, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    (out / "P1").mkdir(parents=True)
+    (out / "P1" / "drawn").write_text("by somebody")
+    plan = handing_out.plan_project
+
+    def before_it_was_there(*arguments: Any) -> Any:
+        (out / "P1").rename(tmp_path / "away")
+        planned = plan(*arguments)
+        (tmp_path / "away").rename(out / "P1")
+        return planned
+
+    monkeypatch.setattr(handing_out, "plan_project", before_it_was_there)
+    refused(
+        blinded, store, out, "has come to be there meanwhile",
+        "distribute", "--protocol", "blind", "--to", out, "--annotators", "P1",
+    )  # fmt: skip
