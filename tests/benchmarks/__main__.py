@@ -20,6 +20,7 @@ from tests.benchmarks import (
     matching,
     overlaying,
     pulling,
+    qupath_objects,
     reviewing,
 )
 from tests.benchmarks.measure import cost_of, print_table
@@ -56,6 +57,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "fusing": fusing.run,
     "reviewing": reviewing.run,
     "coverage": coverage.run,
+    "qupath": qupath_objects.run,
 }
 
 
