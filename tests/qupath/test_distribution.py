@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -356,3 +358,27 @@ def test_masked_names_enter_neither_the_report_nor_a_release(
     assert len(shown) > 4
     for mask in masks:
         assert not [text for text in shown if mask in text]
+
+
+def test_qupath_opens_a_project_that_was_handed_out_also_where_it_was_moved(
+    blinded: Study, handed: Path, tmp_path: Path
+) -> None:
+    """Through paquo: names, classes and images are there, and what is drawn comes in."""
+    image = image_of(blinded, handed, "P1", SLIDES[1])
+    moved = tmp_path / "at the hospital"
+    (handed / "P1").rename(moved)
+    script = Path(__file__).with_name("annotate_projects.py")
+    done = subprocess.run(
+        [sys.executable, "-P", str(script), str(moved / "project.qpproj"), image.name, "Tumor"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    names = [entry.name for entry in read_project(moved / "project.qpproj").images]
+    assert f"{names}\n" in done.stdout
+    assert "'Benign', 'Tumor', 'Region*', 'Ignore*'" in done.stdout
+    result = blinded("pull", moved, "--json")
+    assert pulled(result) == [("P1", SLIDES[1], 2)]
+    assert [note for note in result.json["notes"] if "not read yet" in note]
