@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,10 +19,11 @@ Given = TypeVar("Given")
 
 
 def names(text: str | None) -> list[str] | None:
-    """What stands between commas; None where nothing was said."""
+    """What stands between commas; a name with a comma in double quotes; None: nothing was said."""
     if text is None:
         return None
-    return [name.strip() for name in text.split(",") if name.strip()]
+    (fields,) = csv.reader([text.replace("\n", " ")], skipinitialspace=True)
+    return [name.strip() for name in fields if name.strip()]
 
 
 @click.command(short_help="Make a QuPath project for each annotator.")

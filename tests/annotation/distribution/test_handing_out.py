@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from annotation.commands.distribution import names
 from annotation.distribution import handing_out
 from annotation.errors import SlideError
 from annotation.projects.files import read_project
@@ -438,3 +439,8 @@ def test_a_folder_that_appears_meanwhile_is_not_taken_away(
         blinded, store, out, "has come to be there meanwhile",
         "distribute", "--protocol", "blind", "--to", out, "--annotators", "P1",
     )  # fmt: skip
+
+
+def test_names_stand_between_commas_and_may_hold_one_in_quotes() -> None:
+    assert names('a, b c,"d, e",') == ["a", "b c", "d, e"]
+    assert (names(None), names(""), names(" , ")) == (None, [], [])
