@@ -1,255 +1,74 @@
-"""Writing objects for QuPath as GeoJSON, one file a slide, and taking them back.
+"""Writing objects for QuPath, into a folder as GeoJSON or into a project, and taking them back.
 
 What is written is recorded, so that it is known when it comes back in a pull and can be taken back
-from where it was put. A file that is not ours, or that somebody changed, is never overwritten or
-removed. Files and records come in together: each file is written beside its place, read back and
-compared with what is stored before it is moved there.
+from where it was put.
 """
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.orm import Session
-
-from annotation.audit import record
-from annotation.errors import ConflictError, InputError, RefusedError, UnknownNameError
-from annotation.staged_files import SlideObjects, StagedFile, file_sha256, stage
-from annotation.store import Store, now
-from annotation.tables import PushedObject
+from annotation.folder_push import push_to_folder, revert_from_folder
+from annotation.project_push import push_to_project, revert_from_project
+from annotation.push_result import PushResult
+from annotation.staged_files import SlideObjects
+from annotation.store import Store
 
 __all__ = ["PushResult", "SlideObjects", "push", "revert"]
 
-_IN_ONE_LINE = 5
+PROJECT_SUFFIX = ".qpproj"
 
 
-@dataclass
-class PushResult:
-    """Objects written, those that were there already, those taken back, and the files."""
-
-    pushed: int = 0
-    skipped: int = 0
-    reverted: int = 0
-    targets: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document of ``push``."""
-        return vars(self).copy()
-
-
-def push(store: Store, folder: Path, origin: str, slides: Iterable[SlideObjects]) -> PushResult:
-    """Write the objects of some slides into a folder, or nothing at all.
+def push(
+    store: Store,
+    target: Path,
+    origin: str,
+    slides: Iterable[SlideObjects],
+    *,
+    qupath_is_elsewhere: bool = False,
+) -> PushResult:
+    """Write the objects of some slides, all of them or nothing.
 
     Parameters
     ----------
-    folder
-        Made where it is missing.
+    target
+        A ``.qpproj``, or a folder, which is made where it is missing.
     origin
         Where the objects come from, such as ``run/3``; the key under which they are taken back.
     slides
         Those without objects get no file.
+    qupath_is_elsewhere
+        A QuPath that runs on this machine has another project open.
 
     Raises
     ------
     ConflictError
-        A file of that name is not ours, was changed, or holds something else of ours.
+        What is there is not ours, was changed, or holds something else of ours.
     RefusedError
-        What was written or stored reads back otherwise.
+        What was written or stored reads back otherwise, or a project is in use.
+    SourceError
+        A project, or the data of an image in it, is damaged.
     """
-    folder = _folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    result = PushResult()
-    with ExitStack() as undo, tempfile.TemporaryDirectory(dir=folder, prefix=".push.") as hidden:
-        staged = [stage(folder, Path(hidden), origin, s) for s in slides if s.objects]
-        with store.writing() as session:
-            new, lost = [], []
-            for file in staged:
-                known = _known(session, file.path)
-                if not known:
-                    _check_unclaimed(file)
-                    new.append(file)
-                elif _stands(file, known, origin):
-                    result.skipped += len(file.rows)
-                else:
-                    lost.append(file)
-                result.targets.append(str(file.path))
-            if new or lost:
-                _store_objects(session, origin, new, lost)
-            for file in (*new, *lost):
-                result.pushed += len(file.rows)
-                if not file.path.exists():
-                    undo.callback(file.path.unlink, missing_ok=True)
-                    file.temporary.chmod(0o644)
-                    file.temporary.replace(file.path)
-        undo.pop_all()
-    return result
+    if target.suffix.lower() == PROJECT_SUFFIX:
+        return push_to_project(
+            store, target, origin, slides, qupath_is_elsewhere=qupath_is_elsewhere
+        )
+    return push_to_folder(store, target, origin, slides)
 
 
-def revert(store: Store, folder: Path, origin: str) -> PushResult:
-    """Remove from a folder what was pushed there from an origin, all of it or nothing.
+def revert(
+    store: Store, target: Path, origin: str, *, qupath_is_elsewhere: bool = False
+) -> PushResult:
+    """Take out what was pushed from an origin, all of it or nothing.
 
     Raises
     ------
     UnknownNameError
         Nothing of that origin was pushed there.
     RefusedError
-        A file was changed since; it and all others stay.
+        Something of it was changed since; it and all others stay. Or a project is in use.
     """
-    folder = _folder(folder)
-    with ExitStack() as undo, store.writing() as session:
-        files = {
-            Path(target): sha256
-            for target, sha256 in session.execute(
-                select(PushedObject.target, PushedObject.file_sha256)
-                .where(PushedObject.origin == origin, PushedObject.reverted_at.is_(None))
-                .distinct()
-            )
-            if Path(target).parent == folder
-        }
-        if not files:
-            raise UnknownNameError(
-                f"nothing of {origin} stands in {folder}; see where it was pushed to in "
-                "`pathquorum audit export`",
-                kind="push",
-                name=origin,
-            )
-        present = [path for path in sorted(files) if path.exists()]
-        changed = [path.name for path in present if file_sha256(path) != files[path]]
-        if changed:
-            raise RefusedError(
-                f"{_listed(changed)} in {folder} changed since the push, so nothing was removed; "
-                "move what was changed elsewhere and revert again",
-                changed=changed,
-            )
-        ours = (
-            PushedObject.origin == origin,
-            PushedObject.target.in_([str(path) for path in files]),
-            PushedObject.reverted_at.is_(None),
-        )
-        uuids = session.scalars(select(PushedObject.uuid).where(*ours)).all()
-        session.execute(update(PushedObject).where(*ours).values(reverted_at=now()))
-        record(
-            session,
-            actor=None,
-            action="push reverted",
-            subject=f"push:{origin}",
-            old={"objects": len(uuids), "files": {p.name: files[p] for p in sorted(files)}},
-            new={"objects": 0, "folder": str(folder)},
-        )
-        aside = [undo.enter_context(_set_aside(path)) for path in present]
-    for path in aside:
-        path.unlink()
-    return PushResult(reverted=len(uuids), targets=[str(path) for path in sorted(files)])
-
-
-def _folder(folder: Path) -> Path:
-    if folder.suffix.lower() == ".qpproj":
-        raise RefusedError(
-            f"{folder} is a QuPath project, and objects can't be written into one yet; give --to a "
-            "folder and drag its GeoJSON files onto the images in QuPath",
-            target=folder,
-        )
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give --to a folder, it gets one file a slide")
-    return folder.resolve()
-
-
-def _known(session: Session, path: Path) -> Sequence[PushedObject]:
-    return session.scalars(
-        select(PushedObject).where(
-            PushedObject.target == str(path), PushedObject.reverted_at.is_(None)
-        )
-    ).all()
-
-
-def _check_unclaimed(file: StagedFile) -> None:
-    """Refuse a file that somebody else put there.
-
-    One with the very bytes that we are about to write is ours: a push that was killed left it.
-    """
-    if file.path.exists() and file_sha256(file.path) != file.sha256:
-        raise ConflictError(
-            f"{file.path} exists and was not pushed by this study, so it stays and nothing was "
-            "pushed; choose another folder, or move it",
-            target=file.path,
-        )
-
-
-def _stands(file: StagedFile, known: Sequence[PushedObject], origin: str) -> bool:
-    """Whether the file is there as it was pushed; refused where it is something else."""
-    if known[0].origin != origin:
-        raise ConflictError(
-            f"{file.path} holds {known[0].origin}; take that back with `pathquorum push --revert`, "
-            "or choose another folder",
-            target=file.path,
-        )
-    if known[0].file_sha256 != file.sha256:
-        raise ConflictError(
-            f"{file.path} holds {origin} as it was before later decisions; take that back with "
-            "`pathquorum push --revert`, then push again",
-            target=file.path,
-        )
-    if not file.path.exists():
-        return False
-    if file_sha256(file.path) != file.sha256:
-        raise ConflictError(
-            f"{file.path} was changed since it was pushed, so it stays and nothing was pushed; "
-            "move it, or choose another folder",
-            target=file.path,
-        )
-    return True
-
-
-def _store_objects(
-    session: Session, origin: str, new: Sequence[StagedFile], lost: Sequence[StagedFile]
-) -> None:
-    """Record what is about to be in its place, and see that it is recorded."""
-    rows = [row for file in new for row in file.rows]
-    if rows:
-        session.execute(insert(PushedObject), rows)
-    for file in (*new, *lost):
-        stored = {
-            row.uuid: (row.path_class, row.geometry_digest) for row in _known(session, file.path)
-        }
-        if stored != file.content:
-            raise RefusedError(
-                f"the store does not hold what {file.path.name} holds, so nothing was pushed; "
-                "check it with `pathquorum audit verify`",
-                target=file.path,
-            )
-    record(
-        session,
-        actor=None,
-        action="pushed",
-        subject=f"push:{origin}",
-        new={
-            "objects": sum(len(file.rows) for file in (*new, *lost)),
-            "folder": str((*new, *lost)[0].path.parent),
-            "files": {file.path.name: file.sha256 for file in (*new, *lost)},
-        },
-    )
-
-
-@contextmanager
-def _set_aside(path: Path) -> Iterator[Path]:
-    """Hide a file under another name; it comes back if the block fails."""
-    aside = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.reverted")
-    path.replace(aside)
-    try:
-        yield aside
-    except BaseException:
-        aside.replace(path)
-        raise
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_IN_ONE_LINE])
-    more = len(names) - _IN_ONE_LINE
-    return f"{shown} and {more} more" if more > 0 else shown
+    if target.suffix.lower() == PROJECT_SUFFIX:
+        return revert_from_project(store, target, origin, qupath_is_elsewhere=qupath_is_elsewhere)
+    return revert_from_folder(store, target, origin)

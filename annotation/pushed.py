@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from annotation.records import PathObject
 from annotation.tables import PushedObject, Slide
 
-__all__ = ["PushedObjects", "PushedOrigin"]
+__all__ = ["PushedObjects", "PushedOrigin", "is_changed", "same_outline"]
 
 # QuPath keeps vertices as float32: up to 0.016 px beside what was written at 2^17 px.
 FLOAT32_TOLERANCE_PX = 0.05
@@ -43,12 +43,19 @@ class PushedObjects:
         row = self._by_uuid.get(uuid)
         if row is None:
             return None
-        changed = obj.path_class != row.path_class or (
-            geometry_digest != row.geometry_digest and not _same_outline(obj, row)
-        )
-        return PushedOrigin(f"{row.origin}/{row.uuid}", changed)
+        return PushedOrigin(f"{row.origin}/{row.uuid}", is_changed(row, obj, geometry_digest))
 
 
-def _same_outline(obj: PathObject, row: PushedObject) -> bool:
-    pair = shapely.normalize(np.array([obj.geometry, shapely.from_wkb(row.geometry)]))
+def is_changed(row: PushedObject, obj: PathObject, geometry_digest: bytes) -> bool:
+    """Whether a person has changed what was pushed."""
+    if obj.path_class != row.path_class:
+        return True
+    return geometry_digest != row.geometry_digest and not same_outline(
+        obj.geometry, shapely.from_wkb(row.geometry)
+    )
+
+
+def same_outline(one: shapely.Geometry, other: shapely.Geometry) -> bool:
+    """Whether two outlines are the same but for what float32 takes off."""
+    pair = shapely.normalize(np.array([one, other], dtype=object))
     return bool(shapely.equals_exact(pair[0], pair[1], tolerance=FLOAT32_TOLERANCE_PX))

@@ -69,7 +69,7 @@ def open_project(
     labelled: list[ProjectImage] = []
     left: list[str] = []
     for image in project.images:
-        if entries is not None and image.entry_id not in entries:
+        if entries is not None and image.number not in entries:
             continue
         if image.opened():
             opened.append(image)

@@ -104,6 +104,7 @@ def distribute(
 @click.option("--replicate", type=int, default=1, show_default=True, help="Which reading it is.")
 @click.option("--washout", type=int, metavar="DAYS", help="Days since the earlier reading.")
 @click.option("--force", metavar="REASON", help="Why the washout is not waited for.")
+@click.option("--qupath-is-elsewhere", is_flag=True, help="No QuPath has the project open.")
 @click.option("--reason", metavar="TEXT", help="Why slides are moved or withdrawn.")
 @command
 def assign(
@@ -121,6 +122,7 @@ def assign(
     replicate: int,
     washout: int | None,
     force: str | None,
+    qupath_is_elsewhere: bool,
     reason: str | None,
 ) -> Outcome:
     """Add slides to an annotator's project, move them to another's, or withdraw them.
@@ -158,6 +160,7 @@ def assign(
         washout=washout_of(washout, force),
         domain=domain,
         seed=seed,
+        qupath_is_elsewhere=qupath_is_elsewhere,
     )
     if moving:
         giver = _needed("from", origin)

@@ -216,7 +216,7 @@ def _open(session: Session, project: _BoundProject, wanted: Wanted, result: Boun
     read: dict[int, Assignment] = {}
     unread, strange = [], []
     for image in images:
-        identity = project.binding.assignment_of(image.entry_id)
+        identity = project.binding.assignment_of(image.number)
         if identity is None:
             strange.append(image.name)
             continue
@@ -234,7 +234,7 @@ def _open(session: Session, project: _BoundProject, wanted: Wanted, result: Boun
                 "drawn on it was not pulled"
             )
         else:
-            read[image.entry_id] = assignment
+            read[image.number] = assignment
     _tell(project, images, unread, strange, result)
     if not read:
         return
@@ -274,7 +274,7 @@ def _tell(
     strange: Sequence[str],
     result: BoundSources,
 ) -> None:
-    present = {project.binding.assignment_of(image.entry_id) for image in images}
+    present = {project.binding.assignment_of(image.number) for image in images}
     gone = [
         row.shown_name
         for identity, row in project.assignments.items()

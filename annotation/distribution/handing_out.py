@@ -34,7 +34,9 @@ from annotation.errors import ConflictError, InputError, RefusedError
 from annotation.lookup import find_annotator, find_protocol
 from annotation.paths import replacing
 from annotation.projects.creating import NewImage, add_images, create_project
+from annotation.projects.exchange import recover
 from annotation.projects.process import QuPathProcess
+from annotation.projects.project_lock import project_lock, refuse_open_windows
 from annotation.protocol import Protocol
 from annotation.slides import recognisable_content
 from annotation.store import Store, now
@@ -189,7 +191,12 @@ def _carry_out(
         session.flush()
         numbers = list(range(1, len(plan.images) + 1))
     else:
-        numbers = _extend(plan, plan.standing, new_images, process, undo)
+        with project_lock(plan.project):
+            if not request.qupath_is_elsewhere:
+                refuse_open_windows(plan.project)
+            if recover(plan.project):
+                result.notes.append("what a push that was stopped had left was cleared away")
+            numbers = _extend(plan, plan.standing, new_images, process, undo)
     _record(session, request, plan, row, project_id, numbers)
     result.projects.append(
         {

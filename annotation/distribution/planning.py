@@ -51,6 +51,8 @@ class HandOut:
         None: all slides with an image, or for a replicate those that the person has read.
     washout
         For a replicate.
+    qupath_is_elsewhere
+        The user says that no QuPath window has a project open that slides are added to.
     moved_from
         Where slides come from somebody else: the earlier assignment by slide.
     """
@@ -64,6 +66,7 @@ class HandOut:
     domain: Path | None = None
     seed: int = 0
     new: bool = False
+    qupath_is_elsewhere: bool = False
     moved_from: Mapping[str, str] = field(default_factory=dict)
 
 

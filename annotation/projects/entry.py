@@ -17,7 +17,7 @@ from annotation.projects.process import QuPathProcess
 from annotation.records import Batch
 from annotation.sources import image_stem
 
-__all__ = ["ProjectEntrySource"]
+__all__ = ["ProjectEntrySource", "slide_names"]
 
 
 class ProjectEntrySource:
@@ -36,8 +36,8 @@ class ProjectEntrySource:
         self._image = image
         self._process = process
         self.name = f"{project.path.name}, image {image.name!r}"
-        self.entry_id = image.entry_id
-        self.slide_names = _slide_names(image)
+        self.entry_id = image.number
+        self.slide_names = slide_names(image)
         self.image_metadata = dict(image.metadata)
         self._opened = image.opened()
         self._written_by: str | None = None
@@ -138,7 +138,8 @@ class ProjectEntrySource:
         return json.dumps({"metadata": self._image.metadata}, sort_keys=True).encode()
 
 
-def _slide_names(image: ProjectImage) -> tuple[str, ...]:
+def slide_names(image: ProjectImage) -> tuple[str, ...]:
+    """The names under which an image may be a slide, in the order in which to try them."""
     names = [image.name, image_stem(image.name)]
     if image.file_name:
         names += [image.file_name, Path(image.file_name).stem]

@@ -54,20 +54,18 @@ class DataSummary:
 class ProjectImage:
     """One image of a project.
 
-    ``file_name`` is the last part of the image's URI, without the folders; None where it has none.
+    ``number`` is its entry id. ``file_name`` is the last part of the image's URI, without the
+    folders; None where it has none. ``server`` says how QuPath makes the image.
     """
 
     project: str
+    number: int
     name: str
     file_name: str | None
     metadata: dict[str, str]
     folder: Path
     moved: str | None
-
-    @property
-    def entry_id(self) -> int:
-        """The image's number in the project."""
-        return int(self.folder.name)
+    server: dict[str, Any]
 
     @property
     def data(self) -> Path:
@@ -169,11 +167,13 @@ class ProjectImage:
 class ProjectFile:
     """A ``.qpproj`` file.
 
-    ``class_colors`` holds signed ARGB integers, as QuPath keeps them.
+    ``class_colors`` holds signed ARGB integers, as QuPath keeps them. ``uri`` is where QuPath last
+    saved the project.
     """
 
     path: Path
     version: str | None
+    uri: str | None
     modified: datetime
     images: tuple[ProjectImage, ...]
     class_colors: dict[str, int | None]
@@ -206,6 +206,7 @@ def read_project(path: Path) -> ProjectFile:
     return ProjectFile(
         path=path,
         version=version if isinstance(version, str) else None,
+        uri=content["uri"] if isinstance(content.get("uri"), str) else None,
         modified=datetime.fromtimestamp(path.stat().st_mtime, UTC),
         images=images,
         class_colors=_class_colors(path.parent / "classifiers" / "classes.json"),
@@ -253,6 +254,7 @@ def _image(path: Path, entry: dict[str, Any]) -> ProjectImage:
     name = entry.get("imageName")
     return ProjectImage(
         project=path.name,
+        number=number,
         name=name if isinstance(name, str) else f"Image {number}",
         file_name=_file_name(uri),
         metadata={
@@ -262,6 +264,7 @@ def _image(path: Path, entry: dict[str, Any]) -> ProjectImage:
         },
         folder=path.parent / "data" / str(number),
         moved=moved,
+        server=entry.get("serverBuilder") or {},
     )
 
 

@@ -22,19 +22,28 @@ if TYPE_CHECKING:
     "target",
     required=True,
     type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where the GeoJSON files go; it is made if it is missing.",
+    metavar="TARGET",
+    help="A project.qpproj, or a folder for GeoJSON files, which is made if it is missing.",
 )
-@click.option("--revert", is_flag=True, help="Remove what was pushed there instead.")
+@click.option("--revert", is_flag=True, help="Take out what was pushed there instead.")
+@click.option(
+    "--qupath-is-elsewhere",
+    is_flag=True,
+    help="A QuPath that runs on this machine has another project open.",
+)
 @command
-def push(invocation: Invocation, run: int, target: Path, revert: bool) -> Outcome:
-    """Write the consensus of a run as GeoJSON that QuPath imports, one file a slide.
+def push(
+    invocation: Invocation, run: int, target: Path, revert: bool, qupath_is_elsewhere: bool
+) -> Outcome:
+    """Write the consensus of a run into a QuPath project, or as GeoJSON, one file a slide.
 
     Each region or object is a locked annotation in its class's colour, with the posterior among
     its measurements. Slivers below the protocol's least area go to the neighbour with the longest
-    border. Drag a file onto its image in QuPath. What comes back in a pull counts as
-    ours, never as somebody's read. Pushing again adds nothing; with --revert the files are removed,
-    unless somebody has changed them.
+    border. What comes back in a pull counts as ours, never as somebody's read. Pushing again adds
+    nothing; with --revert exactly what was pushed is taken out, unless somebody has changed it.
+
+    A project must be closed in QuPath. What people drew in it is never changed, and it is written
+    all at once or not at all. GeoJSON files are dragged onto their images in QuPath.
     """
     from annotation.push import push as push_objects
     from annotation.push import revert as take_back
@@ -48,12 +57,20 @@ def push(invocation: Invocation, run: int, target: Path, revert: bool) -> Outcom
     with store.reading() as session:
         found = find_run(session, run)
         if revert:
-            result = take_back(store, target, origin_of(run))
+            result = take_back(
+                store, target, origin_of(run), qupath_is_elsewhere=qupath_is_elsewhere
+            )
         else:
             consensus = Consensus(session, found)
             result = push_objects(
-                store, target, origin_of(run), consensus_objects(session, consensus, cleaning)
+                store,
+                target,
+                origin_of(run),
+                consensus_objects(session, consensus, cleaning),
+                qupath_is_elsewhere=qupath_is_elsewhere,
             )
+    for note in result.notes:
+        invocation.say(f"Note: {note}.")
     document = {
         **result.to_dict(),
         "slivers": cleaning.slivers,
@@ -72,14 +89,15 @@ def push(invocation: Invocation, run: int, target: Path, revert: bool) -> Outcom
 
 
 def _show(console: Console, result: PushResult, target: Path, revert: bool) -> None:
+    project = target.suffix.lower() == ".qpproj"
+    places = counted(len(result.targets), "image" if project else "file")
     if revert:
-        text = f"Took back {counted(result.reverted, 'object')} in {counted(len(result.targets), 'file')} from {target}."
-    elif result.pushed or result.skipped:
+        text = f"Took back {counted(result.reverted, 'object')} in {places} from {target}."
+    elif result.pushed or result.skipped or result.removed:
         there = f"; {result.skipped} were there already" if result.skipped else ""
-        text = (
-            f"Wrote {counted(result.pushed, 'object')}{there}. {counted(len(result.targets), 'file')} in {target}: drag "
-            "each onto its image in QuPath."
-        )
+        gone = f"; {result.removed} of an earlier push are gone" if result.removed else ""
+        drag = "" if project else ": drag each onto its image in QuPath"
+        text = f"Wrote {counted(result.pushed, 'object')}{there}{gone}. {places} in {target}{drag}."
     else:
-        text = "The consensus has nothing to draw; no file was written."
+        text = "The consensus has nothing to draw; nothing was written."
     console.print(text, markup=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 import annotation.staged_files
 from annotation.digests import derive_uuid, geometry_digests
-from annotation.errors import ConflictError, InputError, RefusedError, UnknownNameError
+from annotation.errors import ConflictError, InputError, RefusedError, SourceError, UnknownNameError
 from annotation.push import SlideObjects, push, revert
 from annotation.records import PathObject
 from annotation.store import Store
@@ -274,10 +274,10 @@ def test_a_fault_while_taking_back_leaves_everything(
     assert all(row.reverted_at is None for row in stored(store))
 
 
-def test_a_project_and_a_file_are_no_targets(
+def test_a_project_that_is_not_there_and_a_file_are_no_targets(
     store: Store, content: list[SlideObjects], tmp_path: Path
 ) -> None:
-    with pytest.raises(RefusedError, match="drag its GeoJSON files onto the images"):
+    with pytest.raises(SourceError, match=r"project\.qpproj can't be read"):
         push(store, tmp_path / "project.qpproj", ORIGIN, content)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"):

@@ -164,7 +164,7 @@ def test_a_decision_after_the_push_asks_to_take_back_first(
 @pytest.mark.parametrize(
     ("task", "target", "said"),
     [
-        ("regions", "project.qpproj", "is a QuPath project"),
+        ("regions", "project.qpproj", "project.qpproj can't be read"),
         ("slides", "out", "labels whole slides, so there is nothing to draw"),
     ],
 )

@@ -59,7 +59,7 @@ def save(process: QuPathProcess) -> Save:
         (server,) = (
             entry["serverBuilder"]
             for entry in project["images"]
-            if entry["entryID"] == image.entry_id
+            if entry["entryID"] == image.number
         )
         data = image.data.read_bytes() if image.data.exists() else None
         written = process.write(data, server=server, add=objects)

@@ -14,6 +14,7 @@ from annotation.commands.distribution import names
 from annotation.distribution import handing_out
 from annotation.errors import SlideError
 from annotation.projects.files import read_project
+from annotation.projects.project_lock import project_lock
 from annotation.store import Store
 from annotation.tables import Assignment, Event, HandedProject, Slide
 from tests.annotation.distribution.conftest import SLIDES, Study
@@ -271,7 +272,7 @@ def test_slides_are_added_later_and_what_is_there_stays(
     assert result.json["projects"][0]["added"] is True
     after = read_project(out / "P1" / "project.qpproj").images
     assert after[:1] == before
-    assert [image.entry_id for image in after] == [1, 2, 3]
+    assert [image.number for image in after] == [1, 2, 3]
     bound = json.loads((out / "P1" / "pathquorum.json").read_bytes())
     assert {**bound, "images": binding["images"]} == binding
     assert bound["images"]["1"] == binding["images"]["1"]
@@ -444,3 +445,18 @@ def test_a_folder_that_appears_meanwhile_is_not_taken_away(
 def test_names_stand_between_commas_and_may_hold_one_in_quotes() -> None:
     assert names('a, b c,"d, e",') == ["a", "b c", "d, e"]
     assert (names(None), names(""), names(" , ")) == (None, [], [])
+
+
+def test_a_project_in_use_gets_no_slides(blinded: Study, store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    distribute(blinded, out, "--slides", SLIDES[0])
+    add = (
+        "assign", "--annotator", "P1", "--protocol", "blind", "--to", out, "--slides", SLIDES[1],
+    )  # fmt: skip
+    with project_lock(out / "P1" / "project.qpproj"):
+        refused(blinded, store, out, "is being written by another pathquorum", *add)
+    saving = out / "P1" / "project.qpproj.tmp"
+    saving.touch()
+    refused(blinded, store, out, "QuPath is saving the project", *add)
+    result = blinded(*add, "--qupath-is-elsewhere")
+    assert result.status == 0, result.err

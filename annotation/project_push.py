@@ -1,0 +1,323 @@
+"""Pushing into a QuPath project: our objects beside those of people, and out again.
+
+Ours lie under the root of an image, each under a UUID that is on record. What a person drew is
+never touched; one of ours that a person has changed is theirs as well, so it stands in the way
+instead of being overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from annotation.audit import record
+from annotation.digests import geometry_digests
+from annotation.errors import ConflictError, InputError, RefusedError, UnknownNameError
+from annotation.geometry import to_wkb
+from annotation.projects.entry import slide_names
+from annotation.projects.files import ProjectFile, ProjectImage
+from annotation.projects.project_writing import ImageObjects, OpenedProject, opened_for_writing
+from annotation.push_result import PushResult, listed
+from annotation.pushed import is_changed, same_outline
+from annotation.records import PathObject
+from annotation.staged_files import SlideObjects
+from annotation.store import Store, now
+from annotation.tables import PushedObject, Slide
+
+__all__ = ["push_to_project", "revert_from_project"]
+
+
+@dataclass
+class _Change:
+    """What a push does to one image: what goes in, what goes out, and what is on record of it."""
+
+    target: str
+    slide_id: int
+    add: list[PathObject] = field(default_factory=list)
+    remove: list[str] = field(default_factory=list)
+    recorded: list[PathObject] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    skipped: int = 0
+    replaced: int = 0
+
+
+def push_to_project(
+    store: Store,
+    path: Path,
+    origin: str,
+    slides: Iterable[SlideObjects],
+    *,
+    qupath_is_elsewhere: bool,
+) -> PushResult:
+    """As :func:`annotation.push.push`, into the images of a project."""
+    result = PushResult()
+    absent: list[str] = []
+    with opened_for_writing(path, qupath_is_elsewhere=qupath_is_elsewhere) as opened:
+        with store.writing() as session:
+            images = _images(session, opened.project)
+            events: dict[str, str] = {}
+            for slide in slides:
+                image = images.get(slide.slide_id)
+                if image is None:
+                    absent += [slide.slide_name] if slide.objects else []
+                    continue
+                _push_image(session, opened, image, origin, slide, result, events)
+            if absent and not result.targets:
+                raise InputError(
+                    f"none of the slides ({listed(absent)}) is an image of {path}; name a project that "
+                    "shows them",
+                    target=path,
+                )
+            if opened.changed:
+                opened.commit()
+            if events:
+                _note(session, "pushed", origin, path, old=None, new=(result.pushed, events))
+        result.notes += opened.notes
+    if absent:
+        result.notes.append(f"not in the project: {listed(absent)}")
+    return result
+
+
+def _push_image(
+    session: Session,
+    opened: OpenedProject,
+    image: ProjectImage,
+    origin: str,
+    slide: SlideObjects,
+    result: PushResult,
+    events: dict[str, str],
+) -> None:
+    target = f"{opened.project.path}#{image.number}"
+    rows = _rows(session, origin, target)
+    if not slide.objects and not rows:
+        return
+    held = opened.read(image)
+    change = _change_of(held, target, slide, rows)
+    result.skipped += change.skipped
+    result.targets.append(target)
+    if change.forgotten:
+        _forget(session, origin, target, change.forgotten)
+    if not change.add and not change.remove and not change.recorded:
+        return
+    sha256 = opened.change(held, add=change.add, remove=change.remove)
+    _store(session, origin, change, sha256, image)
+    result.pushed += len(change.add)
+    result.replaced += change.replaced
+    result.removed += len(change.remove) - change.replaced
+    events[str(image.number)] = sha256
+
+
+def _change_of(
+    held: ImageObjects, target: str, slide: SlideObjects, rows: dict[str, PushedObject]
+) -> _Change:
+    """What has to change so that the image holds these objects of ours and no others.
+
+    Raises
+    ------
+    ConflictError
+        A person has changed one of ours, or an object that is not ours has its UUID.
+    """
+    change = _Change(target, slide.slide_id)
+    new = {str(thing.uuid): thing for thing in slide.objects}
+    theirs: list[str] = []
+    for uuid, thing in new.items():
+        there, row = held.objects.get(uuid), rows.get(uuid)
+        if there is None:
+            change.add.append(thing)
+            change.forgotten += [uuid] if row is not None else []
+        elif there.path_class == thing.path_class and same_outline(there.geometry, thing.geometry):
+            change.skipped += 1
+            change.recorded += [thing] if row is None else []
+        elif row is not None and not _is_changed(row, there):
+            change.add.append(thing)
+            change.remove.append(uuid)
+            change.forgotten.append(uuid)
+            change.replaced += 1
+        else:
+            theirs.append(uuid)
+    for uuid in rows.keys() - new.keys():
+        there = held.objects.get(uuid)
+        if there is not None and _is_changed(rows[uuid], there):
+            theirs.append(uuid)
+            continue
+        change.forgotten.append(uuid)
+        change.remove += [uuid] if there is not None else []
+    if theirs:
+        raise ConflictError(
+            f"image {held.image.name!r} of {held.image.project} holds objects of this push that were "
+            f"changed since ({listed(sorted(theirs))}), so they stay and nothing was pushed; pull what "
+            "was changed, then remove them in QuPath and push again",
+            target=target,
+        )
+    return change
+
+
+def _is_changed(row: PushedObject, there: PathObject) -> bool:
+    (digest,) = geometry_digests([there.geometry])
+    return is_changed(row, there, digest)
+
+
+def revert_from_project(
+    store: Store, path: Path, origin: str, *, qupath_is_elsewhere: bool
+) -> PushResult:
+    """As :func:`annotation.push.revert`, out of the images of a project."""
+    result = PushResult()
+    with opened_for_writing(path, qupath_is_elsewhere=qupath_is_elsewhere) as opened:
+        place = f"{opened.project.path}#"
+        images = {f"{place}{image.number}": image for image in opened.project.images}
+        with store.writing() as session:
+            targets = [
+                target
+                for target in session.scalars(
+                    select(PushedObject.target)
+                    .where(PushedObject.origin == origin, PushedObject.reverted_at.is_(None))
+                    .distinct()
+                )
+                if target.rpartition("#")[0] + "#" == place
+            ]
+            if not targets:
+                raise UnknownNameError(
+                    f"nothing of {origin} stands in {path}; see where it was pushed to in "
+                    "`pathquorum audit export`",
+                    kind="push",
+                    name=origin,
+                )
+            events: dict[str, str] = {}
+            changed: list[str] = []
+            for target in sorted(targets):
+                rows = _rows(session, origin, target)
+                result.targets.append(target)
+                _forget(session, origin, target, list(rows))
+                if target not in images:
+                    result.notes.append(
+                        f"{target}: the image is gone, and with it {len(rows)} objects"
+                    )
+                    continue
+                held = opened.read(images[target])
+                there = {uuid: held.objects[uuid] for uuid in rows if uuid in held.objects}
+                changed += [uuid for uuid, thing in there.items() if _is_changed(rows[uuid], thing)]
+                if there and not changed:
+                    sha256 = opened.change(held, add=[], remove=sorted(there))
+                    events[str(images[target].number)] = sha256
+                result.reverted += len(there)
+            if changed:
+                raise RefusedError(
+                    f"{len(changed)} objects in {path} were changed since the push "
+                    f"({listed(changed)}), so nothing was removed; pull what was changed, remove them in "
+                    "QuPath and revert again",
+                    changed=changed,
+                )
+            if opened.changed:
+                opened.commit()
+            _note(session, "push reverted", origin, path, old=result.reverted, new=(0, events))
+        result.notes += opened.notes
+    return result
+
+
+def _images(session: Session, project: ProjectFile) -> dict[int, ProjectImage]:
+    """The image of each slide that the project shows, by the slide's id."""
+    images: dict[int, ProjectImage] = {}
+    for image in project.images:
+        names = slide_names(image)
+        found = {s.name: s for s in session.scalars(select(Slide).where(Slide.name.in_(names)))}
+        slide = next((found[name] for name in names if name in found), None)
+        if slide is None:
+            continue
+        other = images.setdefault(slide.id, image)
+        if other is not image:
+            raise ConflictError(
+                f"images {other.name!r} and {image.name!r} of {project.path.name} both show slide "
+                f"{slide.name!r}, so where to push is unknown; remove one in QuPath",
+                slide=slide.name,
+            )
+    return images
+
+
+def _rows(session: Session, origin: str, target: str) -> dict[str, PushedObject]:
+    found = session.scalars(
+        select(PushedObject).where(
+            PushedObject.origin == origin,
+            PushedObject.target == target,
+            PushedObject.reverted_at.is_(None),
+        )
+    )
+    return {row.uuid: row for row in found}
+
+
+def _forget(session: Session, origin: str, target: str, uuids: Sequence[str]) -> None:
+    """Mark records as taken back; they stay."""
+    session.execute(
+        update(PushedObject)
+        .where(
+            PushedObject.origin == origin,
+            PushedObject.target == target,
+            PushedObject.reverted_at.is_(None),
+            PushedObject.uuid.in_(uuids),
+        )
+        .values(reverted_at=now())
+    )
+
+
+def _store(
+    session: Session, origin: str, change: _Change, sha256: str, image: ProjectImage
+) -> None:
+    """Record what is about to be in the project, and see that it is recorded."""
+    things = [*change.add, *change.recorded]
+    if not things:
+        return
+    outlines = [thing.geometry for thing in things]
+    content = {}
+    rows: list[dict[str, Any]] = []
+    for thing, wkb, digest in zip(
+        things, to_wkb(outlines), geometry_digests(outlines), strict=True
+    ):
+        content[thing.uuid] = (thing.path_class, digest)
+        rows.append(
+            {
+                "uuid": thing.uuid,
+                "origin": origin,
+                "slide_id": change.slide_id,
+                "target": change.target,
+                "path_class": thing.path_class,
+                "geometry": wkb,
+                "geometry_digest": digest,
+                "file_sha256": sha256,
+            }
+        )
+    session.execute(insert(PushedObject), rows)
+    stored = {
+        uuid: (row.path_class, row.geometry_digest)
+        for uuid, row in _rows(session, origin, change.target).items()
+        if uuid in content
+    }
+    if stored != content:
+        raise RefusedError(
+            f"the store does not hold what image {image.name!r} would, so nothing was pushed; check it "
+            "with `pathquorum audit verify`",
+            target=change.target,
+        )
+
+
+def _note(
+    session: Session,
+    action: str,
+    origin: str,
+    path: Path,
+    *,
+    old: int | None,
+    new: tuple[int, dict[str, str]],
+) -> None:
+    objects, images = new
+    record(
+        session,
+        actor=None,
+        action=action,
+        subject=f"push:{origin}",
+        old=None if old is None else {"objects": old},
+        new={"objects": objects, "project": str(path.resolve()), "images": images},
+    )

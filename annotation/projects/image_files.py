@@ -1,0 +1,129 @@
+"""Where an image of a project lies on this machine.
+
+A project names its images by URI, written on whatever machine last saved it. Windows and Mac paths,
+shares and moved folders come up; what is named over a network is never fetched, and nothing is
+looked for outside the place named, the project's own surroundings, and the folder that the user
+names for slides.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote, urlsplit
+
+from annotation.projects.files import ProjectFile, ProjectImage
+
+__all__ = ["FoundImage", "find_image", "path_of_uri", "uri_of"]
+
+_MOST_FOLDERS = 100_000
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """A file, and how it was found: ``as named``, ``beside the project`` or ``by name``."""
+
+    path: Path
+    how: str
+
+
+def uri_of(image: ProjectImage) -> str | None:
+    """The URI of an image's file; None where it has none, or several."""
+    builder: object = image.server
+    while isinstance(builder, dict):
+        if isinstance(builder.get("uri"), str):
+            return str(builder["uri"])
+        builder = builder.get("builder")
+    return None
+
+
+def path_of_uri(uri: str) -> PurePath | None:
+    """The path that a ``file:`` URI or a plain path names, of whatever system; None for others.
+
+    ``file:/C:/a b.svs`` and ``C:\\\\a.svs`` are Windows paths, ``file://server/share/a.svs`` names
+    a share.
+    """
+    if re.match(r"[A-Za-z]:[\\/]", uri) or uri.startswith("\\\\"):
+        return PureWindowsPath(uri)
+    if uri.startswith("/"):
+        return PurePosixPath(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return None
+    if parts.scheme != "file":
+        return None
+    path = unquote(parts.path)
+    if "\0" in path or not path:
+        return None
+    if parts.netloc not in ("", "localhost"):
+        return PureWindowsPath(f"//{unquote(parts.netloc)}{path}")
+    if re.match(r"/[A-Za-z]:[\\/]", path):
+        return PureWindowsPath(path[1:])
+    return PurePosixPath(path)
+
+
+def find_image(
+    project: ProjectFile, image: ProjectImage, *, slides_root: Path | None = None
+) -> FoundImage | str:
+    """The image's file, or one line that says why there is none.
+
+    Parameters
+    ----------
+    slides_root
+        A folder below which to look for a file of that name, links not followed out of it.
+    """
+    uri = uri_of(image)
+    if uri is None:
+        return "it names no file"
+    named = path_of_uri(uri)
+    if named is None:
+        return f"it lies at {uri.split(':', 1)[0]}:, which is not fetched"
+    here = Path(named) if isinstance(named, type(PurePath())) else None
+    if here is not None and here.is_file():
+        return FoundImage(here, "as named")
+    for moved in _moved_along(project, named):
+        if moved.is_file():
+            return FoundImage(moved, "beside the project")
+    if slides_root is not None:
+        found = list(_below(slides_root, named.name))
+        if len(found) == 1:
+            return FoundImage(found[0], "by name")
+        if found:
+            return f"{len(found)} files below {slides_root} are named {named.name!r}"
+    return f"{named} is not there"
+
+
+def _moved_along(project: ProjectFile, named: PurePath) -> Iterator[Path]:
+    """Where the image would be if it was moved together with the project."""
+    was = path_of_uri(project.uri) if project.uri else None
+    if was is None or type(was) is not type(named):
+        return
+    try:
+        relative = os.path.relpath(named, was.parent) if _native(named) else None
+    except ValueError:
+        relative = None
+    if relative is None:
+        if not named.is_relative_to(was.parent):
+            return
+        relative = named.relative_to(was.parent).as_posix()
+    yield Path(os.path.normpath(project.path.parent / relative))
+
+
+def _native(path: PurePath) -> bool:
+    return isinstance(path, type(PurePath()))
+
+
+def _below(root: Path, name: str) -> Iterator[Path]:
+    """Files of a name below a folder."""
+    for visited, (folder, folders, files) in enumerate(os.walk(root)):
+        if visited > _MOST_FOLDERS:
+            return
+        folders.sort()
+        if name in files:
+            path = (Path(folder) / name).resolve()
+            if path.is_relative_to(root.resolve()):
+                yield path
