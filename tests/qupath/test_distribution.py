@@ -382,3 +382,27 @@ def test_qupath_opens_a_project_that_was_handed_out_also_where_it_was_moved(
     result = blinded("pull", moved, "--json")
     assert pulled(result) == [("P1", SLIDES[1], 2)]
     assert [note for note in result.json["notes"] if "not read yet" in note]
+
+
+def test_what_is_pushed_into_an_image_nobody_has_opened_is_no_read_of_it(
+    blinded: Study, tmp_path: Path, save: Save
+) -> None:
+    out = tmp_path / "out"
+    handed_out = blinded(
+        "distribute", "--protocol", "open", "--annotators", "P1,P2,P3", "--to", out, "--slides",
+        SLIDES[0],
+    )  # fmt: skip
+    assert handed_out.status == 0, handed_out.err
+    for handle in ("P1", "P2"):
+        drawn = [region(10, 10, 400, "Region*"), region(50, 50, 80, "Tumor")]
+        save(image_of(blinded, out, handle, SLIDES[0]), drawn)
+    assert len(pulled(blinded("pull", out, "--json"))) == 2
+    assert blinded("consensus", "run", "--protocol", "open", "--method", "majority").status == 0
+    push = ("push", "--run", 1, "--to", out / "P3" / "project.qpproj", "--json")
+    result = blinded(*push)
+    assert result.status == 0, result.err
+    assert result.json["pushed"] > 0
+    assert image_of(blinded, out, "P3", SLIDES[0]).data.exists()
+    assert {handle for handle, _, _ in pulled(blinded("pull", out, "--json"))} == {"P1", "P2"}
+    assert blinded(*push, "--revert").status == 0
+    assert {handle for handle, _, _ in pulled(blinded("pull", out, "--json"))} == {"P1", "P2"}
