@@ -25,6 +25,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "protocol": ("annotation.commands.study:protocol", "Protocols: what is rated, and how."),
     "annotator": ("annotation.commands.study:annotator", "People and what entitles them."),
     "slide": ("annotation.commands.study:slide", "Slides, their patients and sites."),
+    "distribute": (
+        "annotation.commands.distribution:distribute",
+        "Make a QuPath project for each annotator.",
+    ),
+    "assign": (
+        "annotation.commands.distribution:assign",
+        "Add, move and withdraw slides of annotators.",
+    ),
     "pull": ("annotation.commands.pulls:pull", "Bring what an annotator drew into the store."),
     "history": ("annotation.commands.pulls:history", "What one annotator drew on one slide."),
     "diff": ("annotation.commands.pulls:diff", "What changed between two pulls."),

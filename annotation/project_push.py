@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from annotation.audit import record
 from annotation.digests import geometry_digests
+from annotation.distribution.unread_images import kept_unread
 from annotation.errors import ConflictError, InputError, RefusedError, UnknownNameError
 from annotation.geometry import to_wkb
 from annotation.projects.entry import slide_names
@@ -74,7 +75,8 @@ def push_to_project(
                     target=path,
                 )
             if opened.changed:
-                opened.commit()
+                with kept_unread(session, opened.project):
+                    opened.commit()
             if events:
                 _note(session, "pushed", origin, path, old=None, new=(result.pushed, events))
         result.notes += opened.notes
@@ -213,7 +215,8 @@ def revert_from_project(
                     changed=changed,
                 )
             if opened.changed:
-                opened.commit()
+                with kept_unread(session, opened.project):
+                    opened.commit()
             _note(session, "push reverted", origin, path, old=result.reverted, new=(0, events))
         result.notes += opened.notes
     return result

@@ -17,6 +17,7 @@ from annotation.class_mapping import ClassMapper, ClassMapping, matches_pattern,
 from annotation.errors import ProtocolError
 from annotation.protocol_sections import (
     AdjudicationRule,
+    BlindingRule,
     ConsensusRule,
     DisputeRule,
     DomainRule,
@@ -44,7 +45,7 @@ OVERLAPS: Final = ("innermost", "priority")
 _NEGATIVE: Final = {"regions": "background", "objects": "absent", "slides": None}
 _TOP_KEYS: Final = (
     "name", "version", "task", "weights", "overlap", "ignore", "domain", "consensus", "dispute",
-    "adjudication", "matching", "slides", "require", "classes",
+    "adjudication", "matching", "slides", "require", "blinding", "classes",
 )  # fmt: skip
 
 
@@ -68,6 +69,7 @@ class Protocol:
     matching: MatchingRule
     slides: SlideLabels
     require: Requirements
+    blinding: BlindingRule
     classes: tuple[ProtocolClass, ...]
     text: str = field(default="", compare=False, repr=False)
 
@@ -84,6 +86,8 @@ class Protocol:
         del content["text"]
         if self.consensus.role_weights is None:  # unstated: the digest is that of older versions
             del content["consensus"]["role_weights"]
+        if not self.blinding.slides:  # likewise
+            del content["blinding"]
         content["classes"] = [
             {key: value for key, value in entry.items() if value is not None}
             for entry in content["classes"]
@@ -198,6 +202,7 @@ def _build(top: TomlTable, text: str) -> Protocol:
         matching=MatchingRule.from_table(top),
         slides=SlideLabels.from_table(top),
         require=Requirements.from_table(top),
+        blinding=BlindingRule.from_table(top),
         classes=ProtocolClass.from_table(top),
         text=text,
     )

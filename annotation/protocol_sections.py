@@ -13,6 +13,7 @@ from annotation.toml_table import TomlTable
 __all__ = [
     "ROLES",
     "AdjudicationRule",
+    "BlindingRule",
     "ConsensusRule",
     "DisputeRule",
     "DomainRule",
@@ -201,3 +202,15 @@ class Requirements:
             training=table.flag("training", default=False),
             signature=table.flag("signature", default=False),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class BlindingRule:
+    """What a reader must not recognise; `slides`: names are masked and the order is shuffled."""
+
+    slides: bool
+
+    @classmethod
+    def from_table(cls, top: TomlTable) -> BlindingRule:
+        """Read `[blinding]`; nothing is masked unless it says so."""
+        return cls(top.table("blinding", ("slides",)).flag("slides", default=False))

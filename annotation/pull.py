@@ -18,26 +18,41 @@ from annotation.audit import record
 from annotation.collector import collector_paused
 from annotation.errors import ConflictError, InputError, RefusedError, SourceError
 from annotation.logs import log
-from annotation.lookup import find_annotator, find_protocol, find_read, find_slide
+from annotation.lookup import find_read
 from annotation.people import missing_entitlement
 from annotation.protocol import Protocol
 from annotation.read_changes import ReadChanges, record_changes
+from annotation.readings import ReadOf, assigned_readings, named_readings, within_washout
 from annotation.source_files import keeping
 from annotation.sources import ReadSource
 from annotation.store import SOFTWARE_VERSION, Store, now
 from annotation.study import protocol_of
-from annotation.tables import Annotator, ProtocolVersion, Pull, PullRead, Read, Slide
+from annotation.tables import (
+    Annotator,
+    ProtocolVersion,
+    Pull,
+    PullRead,
+    Read,
+    Slide,
+)
 
 __all__ = ["PullRequest", "PullResult", "PulledRead", "pull"]
 
 
 @dataclass(frozen=True)
 class PullRequest:
-    """What to pull, for whom, and what to accept."""
+    """What to pull, for whom, and what to accept.
+
+    ``assignments`` stand beside the sources where these come from projects that were handed out;
+    they say whose reading of what each is, and the annotator, protocol, slide and replicate given
+    here don't count. ``notes`` are passed on to the result.
+    """
 
     sources: Sequence[ReadSource]
-    annotator: str
-    protocol: str
+    annotator: str = ""
+    protocol: str = ""
+    assignments: Sequence[str] = ()
+    notes: Sequence[str] = ()
     slide: str | None = None
     read_date: date | None = None
     replicate: int = 1
@@ -133,7 +148,7 @@ def pull(store: Store, request: PullRequest) -> PullResult:
 
 def _of_one_slide(request: PullRequest) -> PullRequest:
     """Where several sources lie side by side, ``--slide`` picks the one of that name."""
-    if request.slide is None or len(request.sources) == 1:
+    if request.slide is None or request.assignments or len(request.sources) == 1:
         return request
     named = [source for source in request.sources if request.slide in source.slide_names]
     if len(named) != 1:
@@ -145,33 +160,55 @@ def _of_one_slide(request: PullRequest) -> PullRequest:
 
 
 def _pull(session: Session, request: PullRequest) -> PullResult:
-    annotator = find_annotator(session, request.annotator)
-    row = find_protocol(session, request.protocol)
-    protocol = protocol_of(row)
     at = now()
-    result = PullResult(pull=None, at=at, notes=_signature(row, protocol))
+    readings = (
+        assigned_readings(session, request.assignments)
+        if request.assignments
+        else named_readings(
+            session,
+            request.sources,
+            annotator=request.annotator,
+            protocol=request.protocol,
+            slide=request.slide,
+            replicate=request.replicate,
+        )
+    )
+    versions = {reading.protocol.id: reading.protocol for reading in readings}
+    result = PullResult(pull=None, at=at, notes=list(request.notes))
+    for row in versions.values():
+        result.notes += _signature(row, protocol_of(row))
     entry = Pull(at=at, source=request.display, software_version=SOFTWARE_VERSION)
     session.add(entry)
     session.flush()
     result.pull = entry.id
-    seen: dict[int, str] = {}
-    for source in request.sources:
-        slide = _slide(session, request, source)
-        if slide.id in seen:
+    seen: dict[tuple[int, int, int, int], str] = {}
+    for source, reading in zip(request.sources, readings, strict=True):
+        if reading.key in seen:
             raise SourceError(
-                f"{source.name} and {seen[slide.id]} are both for slide {slide.name!r}; "
+                f"{source.name} and {seen[reading.key]} are both for slide {reading.slide.name!r}; "
                 "pull one of them"
             )
-        seen[slide.id] = source.name
+        seen[reading.key] = source.name
         result.notes += source.notes
-        result.reads.append(_pull_read(session, request, entry, source, slide, annotator, row))
-    record(
-        session,
-        actor=annotator,
-        action="pulled",
-        subject=f"pull:{entry.id}",
-        new={"reads": [{"read": r.read, **r.changes.counts()} for r in result.reads]},
-    )
+        result.reads.append(_pull_read(session, request, entry, source, reading))
+        result.notes += within_washout(reading, result.reads[-1].read_date)
+    for annotator in {reading.annotator.id: reading.annotator for reading in readings}.values():
+        theirs = [
+            {
+                "read": read.read,
+                **read.changes.counts(),
+                **({"assignment": of.assignment.id} if of.assignment is not None else {}),
+            }
+            for read, of in zip(result.reads, readings, strict=True)
+            if of.annotator is annotator
+        ]
+        record(
+            session,
+            actor=annotator,
+            action="pulled",
+            subject=f"pull:{entry.id}",
+            new={"reads": theirs},
+        )
     return result
 
 
@@ -186,32 +223,17 @@ def _signature(row: ProtocolVersion, protocol: Protocol) -> list[str]:
     return [f"protocol {row.name} version {row.version} is not signed"]
 
 
-def _slide(session: Session, request: PullRequest, source: ReadSource) -> Slide:
-    if request.slide is not None:
-        return find_slide(session, request.slide)
-    for name in source.slide_names:
-        found = session.scalars(select(Slide).where(Slide.name == name)).first()
-        if found is not None:
-            return found
-    tried = ", ".join(repr(name) for name in source.slide_names) or "no name"
-    raise SourceError(
-        f"{source.name}: no slide is named {tried}; name the slide with --slide, or add it with "
-        "`pathquorum slide add PATH`",
-        file=source.name,
-    )
-
-
 def _pull_read(
     session: Session,
     request: PullRequest,
     entry: Pull,
     source: ReadSource,
-    slide: Slide,
-    annotator: Annotator,
-    row: ProtocolVersion,
+    reading: ReadOf,
 ) -> PulledRead:
-    protocol = protocol_of(row)
-    read = _read(session, request, slide, annotator, row)
+    slide, annotator, protocol = reading.slide, reading.annotator, protocol_of(reading.protocol)
+    read = _read(session, request, reading)
+    if reading.assignment is not None:
+        reading.assignment.read_id = read.id
     if not request.accept_copy and source.count:
         _refuse_copy(session, source, read)
     with keeping(session, source.sha256, source.raw):
@@ -252,21 +274,16 @@ def _pull_read(
     return pulled
 
 
-def _read(
-    session: Session,
-    request: PullRequest,
-    slide: Slide,
-    annotator: Annotator,
-    row: ProtocolVersion,
-) -> Read:
-    if request.replicate < 1:
-        raise InputError(f"--replicate counts from 1, not {request.replicate}")
+def _read(session: Session, request: PullRequest, reading: ReadOf) -> Read:
+    slide = reading.slide
+    if reading.replicate < 1:
+        raise InputError(f"--replicate counts from 1, not {reading.replicate}")
     present = session.scalars(
         select(Read).where(
             Read.slide_id == slide.id,
-            Read.annotator_id == annotator.id,
-            Read.protocol_id == row.id,
-            Read.replicate == request.replicate,
+            Read.annotator_id == reading.annotator.id,
+            Read.protocol_id == reading.protocol.id,
+            Read.replicate == reading.replicate,
         )
     ).first()
     if request.based_on is not None:
@@ -290,9 +307,9 @@ def _read(
         return present
     read = Read(
         slide_id=slide.id,
-        annotator_id=annotator.id,
-        protocol_id=row.id,
-        replicate=request.replicate,
+        annotator_id=reading.annotator.id,
+        protocol_id=reading.protocol.id,
+        replicate=reading.replicate,
         based_on_id=request.based_on,
     )
     session.add(read)

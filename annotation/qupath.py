@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from threading import Timer
@@ -38,7 +38,9 @@ WITHOUT_GROOVY = "PATHQUORUM_WITHOUT_GROOVY"
 Answer: TypeAlias = tuple[dict[str, Any], Sequence[bytes | memoryview]]
 
 
-def open_project(path: Path, *, label_key: str | None = None) -> list[ProjectEntrySource]:
+def open_project(
+    path: Path, *, label_key: str | None = None, entries: Container[int] | None = None
+) -> list[ProjectEntrySource]:
     """Open a ``.qpproj``: one source for each image that was opened and saved in QuPath.
 
     The first source's ``notes`` tell which images were left out.
@@ -50,6 +52,8 @@ def open_project(path: Path, *, label_key: str | None = None) -> list[ProjectEnt
     label_key
         Key of the slide label in the images' metadata: an image that bears one is a read even if
         nothing was drawn on it.
+    entries
+        Numbers of the images to take; None: all, and those left out are told.
 
     Raises
     ------
@@ -65,6 +69,8 @@ def open_project(path: Path, *, label_key: str | None = None) -> list[ProjectEnt
     labelled: list[ProjectImage] = []
     left: list[str] = []
     for image in project.images:
+        if entries is not None and image.number not in entries:
+            continue
         if image.opened():
             opened.append(image)
         elif label_key is not None and label_key in image.metadata:

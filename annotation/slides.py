@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ __all__ = [
     "fingerprint",
     "read_region",
     "read_slide",
+    "recognisable_content",
     "slide_files",
     "thumbnail",
 ]
@@ -145,6 +147,32 @@ def read_region(
         )
     with _opened(Path(path)) as slide:
         return _picture(slide, (x_px, y_px, width_px, height_px), max_px)
+
+
+def recognisable_content(path: str | Path, name: str) -> tuple[str, ...]:
+    """What within a slide's file tells which slide it is, whatever the file is called.
+
+    Parameters
+    ----------
+    name
+        What the slide is called, as it may stand in the file.
+
+    Returns
+    -------
+    The pictures that come with the slide (a thumbnail of the tissue isn't one of them), such as
+    ``label`` and ``macro``, and as ``property KEY`` each property that holds the name.
+    """
+    path = Path(path)
+    wanted = name.strip().casefold()
+    with _opened(path) as slide:
+        pictures = sorted(set(slide.associated_images) - {"thumbnail"})
+        properties = dict(slide.properties)
+    telling = [
+        f"property {key}"
+        for key, value in sorted(properties.items())
+        if wanted and re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", value.casefold())
+    ]
+    return (*pictures, *telling)
 
 
 @contextmanager

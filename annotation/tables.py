@@ -25,15 +25,18 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = [
     "Annotation",
     "Annotator",
+    "Assignment",
     "Base",
     "Credential",
     "Event",
+    "HandedProject",
     "Identity",
     "Patient",
     "ProtocolVersion",
@@ -212,6 +215,63 @@ class Read(Base):
     protocol_id: Mapped[int] = mapped_column(ForeignKey("protocols.id"), index=True)
     replicate: Mapped[int]
     based_on_id: Mapped[int | None] = mapped_column(ForeignKey("reads.id"))
+
+
+class HandedProject(Base):
+    """A QuPath project that was made for one annotator and one protocol version.
+
+    ``folder`` is the name of its folder, never the way to it.
+    """
+
+    __tablename__ = "handed_projects"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotators.id"))
+    protocol_id: Mapped[int] = mapped_column(ForeignKey("protocols.id"))
+    folder: Mapped[str]
+    made_at: Mapped[datetime]
+
+
+class Assignment(Base):
+    """A slide that was handed to an annotator to be read: one image of a project.
+
+    ``shown_name`` and ``image_file`` are what the project shows, masked names where ``masked``;
+    they never enter a report or a release. ``handed_sha256`` is the digest of the image's data and
+    summary as they were handed out, so that a slide nobody has saved is no read; None where there
+    were none.
+    ``read_id`` is filled in by the first pull. ``not_before`` is the day on which the washout ends.
+    """
+
+    __tablename__ = "assignments"
+    __table_args__ = (
+        Index(
+            "uq_assignments_in_force",
+            "slide_id",
+            "annotator_id",
+            "protocol_id",
+            "replicate",
+            unique=True,
+            sqlite_where=text("withdrawn_at IS NULL"),
+            postgresql_where=text("withdrawn_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("handed_projects.id"), index=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotators.id"))
+    slide_id: Mapped[int] = mapped_column(ForeignKey("slides.id"))
+    protocol_id: Mapped[int] = mapped_column(ForeignKey("protocols.id"), index=True)
+    replicate: Mapped[int]
+    shown_name: Mapped[str]
+    masked: Mapped[bool]
+    image_file: Mapped[str]
+    position: Mapped[int]
+    not_before: Mapped[date | None]
+    handed_sha256: Mapped[str | None] = mapped_column(String(64))
+    assigned_at: Mapped[datetime]
+    withdrawn_at: Mapped[datetime | None]
+    moved_from_id: Mapped[str | None] = mapped_column(ForeignKey("assignments.id"))
+    read_id: Mapped[int | None] = mapped_column(ForeignKey("reads.id"))
 
 
 class SourceFile(Base):

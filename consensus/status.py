@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from annotation.distribution.assignments import assignment_counts
 from annotation.errors import PathquorumError
 from annotation.study import protocol_of
 from annotation.tables import Annotator, ProtocolVersion, PullRead, Read, Slide
@@ -50,6 +51,7 @@ def _protocol_status(session: Session, row: ProtocolVersion) -> dict[str, Any]:
         "reads": reads,
         "agreement": _agreement(rated) if rated else {"status": f"undefined: {refusal}"},
         "queue": _queue(session, row),
+        "assignments": assignment_counts(session, row.id),
         "blocked": _blocked(session, row, reads, rated),
     }
 

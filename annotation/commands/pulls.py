@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from annotation.pull import PulledRead, PullResult
+    from annotation.store import Store
 
 
 @click.command(short_help="Bring what an annotator drew into the store.")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--annotator", required=True, metavar="HANDLE", help="Who drew it.")
-@click.option("--protocol", required=True, metavar="NAME", help="Its protocol, or NAME@VERSION.")
+@click.option("--annotator", metavar="HANDLE", help="Who drew it.")
+@click.option("--protocol", metavar="NAME", help="Its protocol, or NAME@VERSION.")
 @click.option("--slide", metavar="NAME", help="The slide, where the file's name doesn't say.")
 @click.option("--read-date", type=DATE, metavar="DATE", help="When the slide was read.")
-@click.option("--replicate", type=int, default=1, show_default=True, help="Which reading it is.")
+@click.option(
+    "--replicate", type=int, metavar="N", help="Which reading it is; the first, unless said."
+)
 @click.option("--based-on", type=int, metavar="READ", help="The read that this one corrects.")
 @click.option("--accept-removals", is_flag=True, help="Let most of a read's objects vanish.")
 @click.option("--accept-copy", is_flag=True, help="Take a file that was pulled for another read.")
@@ -33,11 +37,11 @@ if TYPE_CHECKING:
 def pull(
     invocation: Invocation,
     source: Path,
-    annotator: str,
-    protocol: str,
+    annotator: str | None,
+    protocol: str | None,
     slide: str | None,
     read_date: datetime | None,
-    replicate: int,
+    replicate: int | None,
     based_on: int | None,
     accept_removals: bool,
     accept_copy: bool,
@@ -46,26 +50,21 @@ def pull(
 ) -> Outcome:
     """Bring what an annotator drew into the store.
 
-    SOURCE is a GeoJSON export of QuPath, a folder of them, or a project.qpproj. Pulling again
-    adds only what changed.
+    SOURCE is a GeoJSON export of QuPath, a folder of them, or a project.qpproj; these need
+    --annotator and --protocol. A project that `distribute` handed out needs neither, and of a
+    folder that holds several all are taken, or those of --annotator. Pulling again adds only what
+    changed.
     """
-    from annotation.lookup import find_protocol
+    from annotation.distribution.bound_projects import find_bound_projects
     from annotation.pull import PullRequest
     from annotation.pull import pull as pull_sources
-    from annotation.sources import open_sources
-    from annotation.study import protocol_of
 
     store = invocation.store
-    with store.reading() as session:
-        found = protocol_of(find_protocol(session, protocol))
-    label_key = found.slides.label_key if found.task == "slides" else None
     request = PullRequest(
-        sources=open_sources(source, label_key=label_key),
-        annotator=annotator,
-        protocol=protocol,
+        sources=(),
         slide=slide,
         read_date=as_date(read_date),
-        replicate=replicate,
+        replicate=1 if replicate is None else replicate,
         based_on=based_on,
         accept_removals=accept_removals,
         accept_copy=accept_copy,
@@ -73,10 +72,49 @@ def pull(
         dry_run=dry_run,
         display=source.name,
     )
+    found = find_bound_projects(source)
+    if found.bound:
+        from annotation.distribution.bound_projects import Wanted, open_bound_projects
+
+        wanted = Wanted(annotator, protocol, slide, replicate)
+        with store.reading() as session:
+            opened = open_bound_projects(session, found, wanted)
+        request = replace(
+            request,
+            sources=opened.sources,
+            assignments=opened.assignments,
+            notes=opened.notes,
+        )
+    else:
+        request = replace(request, **_named_read(store, source, annotator, protocol))
     result = pull_sources(store, request)
     for note in result.notes:
         invocation.say(f"Note: {note}.")
     return Outcome(result.to_dict(), lambda console: _show_pull(console, result))
+
+
+def _named_read(
+    store: Store, source: Path, annotator: str | None, protocol: str | None
+) -> dict[str, Any]:
+    """What is not bound to anybody needs names."""
+    from annotation.lookup import find_protocol
+    from annotation.sources import open_sources
+    from annotation.study import protocol_of
+
+    for option, value in (("--annotator", annotator), ("--protocol", protocol)):
+        if value is None:
+            raise click.UsageError(
+                f"Missing option '{option}': only a project that `distribute` handed out says it "
+                "itself."
+            )
+    with store.reading() as session:
+        found = protocol_of(find_protocol(session, protocol))
+    label_key = found.slides.label_key if found.task == "slides" else None
+    return {
+        "sources": open_sources(source, label_key=label_key),
+        "annotator": annotator,
+        "protocol": protocol,
+    }
 
 
 def _show_pull(console: Console, result: PullResult) -> None:

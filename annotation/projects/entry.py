@@ -36,6 +36,7 @@ class ProjectEntrySource:
         self._image = image
         self._process = process
         self.name = f"{project.path.name}, image {image.name!r}"
+        self.entry_id = image.number
         self.slide_names = slide_names(image)
         self.image_metadata = dict(image.metadata)
         self._opened = image.opened()

@@ -47,6 +47,9 @@ def _show_protocol(console: Console, entry: dict[str, Any]) -> None:
     cells: list[list[object]] = [
         [slide, *(_cell(objects.get((slide, rater))) for rater in raters)] for slide in slides
     ]
+    for counts in entry["assignments"]:
+        figures = ", ".join(f"{n} {what}" for what, n in counts.items() if what != "annotator")
+        console.print(f"{counts['annotator']}: {figures}", markup=False)
     console.print(table("Objects read (x: excluded)", "slide", *raters, rows=cells))
     found = entry["agreement"]
     if found["status"] == "ok":

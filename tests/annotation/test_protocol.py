@@ -336,3 +336,27 @@ def test_a_protocol_without_role_weights_keeps_the_digest_it_always_had() -> Non
 )
 def test_role_weights_that_mean_nothing_are_refused(table: str, says: str) -> None:
     assert says in refusal(shortest(tables=f"[consensus]\n{table}"))
+
+
+def test_a_protocol_says_whether_slides_are_masked_and_keeps_its_digest_where_it_says_nothing() -> (
+    None
+):
+    silent = parse_protocol(shortest(), "p.toml")
+    masked = parse_protocol(shortest(tables="[blinding]\nslides = true"), "p.toml")
+    said = parse_protocol(shortest(tables="[blinding]\nslides = false"), "p.toml")
+    assert (silent.blinding.slides, masked.blinding.slides) == (False, True)
+    assert said.sha256 == silent.sha256 != masked.sha256
+    assert Protocol.from_dict(masked.to_dict()) == masked
+    assert "blinding" not in silent.to_dict()
+    assert "\n[blinding]\nslides = " in template()
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("slides = 1", "[blinding] slides is 1; write true or false"),
+        ("slide = true", "unknown key 'slide' in [blinding]; did you mean 'slides'?"),
+    ],
+)
+def test_what_is_to_be_masked_must_be_said_clearly(table: str, says: str) -> None:
+    assert says in refusal(shortest(tables=f"[blinding]\n{table}"))

@@ -11,7 +11,13 @@ import pytest
 import tifffile
 
 from annotation.errors import InputError, SlideError
-from annotation.slides import fingerprint, read_region, read_slide, thumbnail
+from annotation.slides import (
+    fingerprint,
+    read_region,
+    read_slide,
+    recognisable_content,
+    thumbnail,
+)
 
 MakeTiff = Callable[..., Path]
 
@@ -193,3 +199,38 @@ def test_a_region_without_extent_is_refused(make_tiff: MakeTiff, size: tuple[flo
 def test_a_picture_of_an_unreasonable_size_is_refused(make_tiff: MakeTiff, max_px: int) -> None:
     with pytest.raises(InputError, match="ask for 16 to 8192 px"):
         thumbnail(make_tiff(), max_px)
+
+
+def write_scan(path: Path, named: str) -> None:
+    """A scan as Aperio's scanners write it: the slide, a thumbnail, its label and a macro."""
+    pixels = np.random.default_rng(0).integers(0, 255, (600, 800, 3), dtype=np.uint8)
+    head = "Aperio Image Library v10.0.51\r\n"
+    with tifffile.TiffWriter(path) as scan:
+        for picture, description, tile, kind in (
+            (pixels, f"800x600|AppMag = 20|MPP = 0.5|Filename = {named}", (256, 256), 0),
+            (pixels[::8, ::8], "thumbnail", None, 0),
+            (pixels[:100, :100], "label 100x100", None, 1),
+            (pixels[:100, :200], "macro 200x100", None, 9),
+        ):
+            scan.write(
+                picture,
+                photometric="rgb",
+                tile=tile,
+                subfiletype=kind,
+                description=head + description,
+                metadata=None,
+            )
+
+
+def test_the_label_and_the_name_within_a_scan_are_found(tmp_path: Path) -> None:
+    scan = tmp_path / "M-1.svs"
+    write_scan(scan, "SP21-7 a")
+    assert recognisable_content(scan, "SP21-7 A") == (
+        "label",
+        "macro",
+        "property aperio.Filename",
+        "property openslide.comment",
+        "property tiff.ImageDescription",
+    )
+    assert recognisable_content(scan, "SP21") == recognisable_content(scan, "SP21-7")
+    assert recognisable_content(scan, "P21-7") == ("label", "macro")

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
 from annotation.store import Store, _alembic, create_or_upgrade
-from annotation.tables import Base
+from annotation.tables import Assignment, Base, HandedProject, Read
 from consensus.tables import Dispute
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,11 +52,33 @@ def test_a_store_of_the_first_schema_is_upgraded_and_keeps_its_disputes(tmp_path
         )
     engine.dispose()
     upgraded, revision = create_or_upgrade(f"sqlite:///{path}")
-    assert revision == "0002"
+    assert revision == "0003"
     with upgraded.engine.connect() as connection:
         (row,) = connection.execute(select(Dispute.__table__)).mappings()
         assert (row["id"], row["weight"], row["entropy"], row["region"]) == (7, 2.5, None, None)
     for change in ("UPDATE disputes SET region = 1", "DELETE FROM disputes"):
         with upgraded.engine.connect() as connection, pytest.raises(DatabaseError, match="append"):
             connection.execute(text(change))
+    upgraded.close()
+
+
+def test_a_store_of_the_second_schema_is_upgraded_and_keeps_its_reads(tmp_path: Path) -> None:
+    """Every read stays, and nothing was handed out before there were assignments."""
+    path = tmp_path / "old.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(_alembic(connection=connection), "0002")
+        for row in (
+            "store_info VALUES (1, '2026-01-01', 'salt')",
+            "reads (id, slide_id, annotator_id, protocol_id, replicate) VALUES (5, 1, 2, 3, 1)",
+        ):
+            connection.execute(text(f"INSERT INTO {row}"))
+    engine.dispose()
+    upgraded, revision = create_or_upgrade(f"sqlite:///{path}")
+    assert revision == "0003"
+    with upgraded.reading() as session:
+        (read,) = session.scalars(select(Read))
+        assert (read.id, read.slide_id, read.annotator_id, read.protocol_id) == (5, 1, 2, 3)
+        assert session.scalars(select(Assignment)).all() == []
+        assert session.scalars(select(HandedProject)).all() == []
     upgraded.close()
