@@ -17,18 +17,23 @@ from sqlalchemy.orm import Session
 
 from annotation.audit import record
 from annotation.digests import geometry_digests
+from annotation.distribution.binding import read_binding, study_id
 from annotation.distribution.unread_images import kept_unread
 from annotation.errors import ConflictError, InputError, RefusedError, UnknownNameError
+from annotation.frames import Frame
 from annotation.geometry import to_wkb
 from annotation.projects.entry import slide_names
 from annotation.projects.files import ProjectFile, ProjectImage
+from annotation.projects.image_files import find_image
+from annotation.projects.image_frames import frame_of
 from annotation.projects.project_writing import ImageObjects, OpenedProject, opened_for_writing
 from annotation.push_result import PushResult, listed
 from annotation.pushed import is_changed, same_outline
+from annotation.recognition import extent_of, slide_of_file, slide_of_names
 from annotation.records import PathObject
 from annotation.staged_files import SlideObjects
 from annotation.store import Store, now
-from annotation.tables import PushedObject, Slide
+from annotation.tables import Assignment, PushedObject, Slide
 
 __all__ = ["push_to_project", "revert_from_project"]
 
@@ -98,15 +103,19 @@ def _push_image(
     rows = _rows(session, origin, target)
     if not slide.objects and not rows:
         return
+    row = session.get_one(Slide, slide.slide_id)
+    frame = frame_of(image, extent_of(row))
     held = opened.read(image)
-    change = _change_of(held, target, slide, rows)
+    change = _change_of(held, target, slide, rows, frame)
     result.skipped += change.skipped
     result.targets.append(target)
     if change.forgotten:
         _forget(session, origin, target, change.forgotten)
     if not change.add and not change.remove and not change.recorded:
         return
-    sha256 = opened.change(held, add=change.add, remove=change.remove)
+    to_image = frame.inverse
+    drawn = [to_image.place_object(thing) for thing in change.add]
+    sha256 = opened.change(held, add=drawn, remove=change.remove)
     _store(session, origin, change, sha256, image)
     result.pushed += len(change.add)
     result.replaced += change.replaced
@@ -115,9 +124,18 @@ def _push_image(
 
 
 def _change_of(
-    held: ImageObjects, target: str, slide: SlideObjects, rows: dict[str, PushedObject]
+    held: ImageObjects,
+    target: str,
+    slide: SlideObjects,
+    rows: dict[str, PushedObject],
+    frame: Frame,
 ) -> _Change:
     """What has to change so that the image holds these objects of ours and no others.
+
+    Parameters
+    ----------
+    frame
+        From the image's coordinates to the slide's, in which ours are.
 
     Raises
     ------
@@ -128,7 +146,7 @@ def _change_of(
     new = {str(thing.uuid): thing for thing in slide.objects}
     theirs: list[str] = []
     for uuid, thing in new.items():
-        there, row = held.objects.get(uuid), rows.get(uuid)
+        there, row = _on_slide(held, uuid, frame), rows.get(uuid)
         if there is None:
             change.add.append(thing)
             change.forgotten += [uuid] if row is not None else []
@@ -143,7 +161,7 @@ def _change_of(
         else:
             theirs.append(uuid)
     for uuid in rows.keys() - new.keys():
-        there = held.objects.get(uuid)
+        there = _on_slide(held, uuid, frame)
         if there is not None and _is_changed(rows[uuid], there):
             theirs.append(uuid)
             continue
@@ -157,6 +175,11 @@ def _change_of(
             target=target,
         )
     return change
+
+
+def _on_slide(held: ImageObjects, uuid: str, frame: Frame) -> PathObject | None:
+    there = held.objects.get(uuid)
+    return None if there is None else frame.place_object(there)
 
 
 def _is_changed(row: PushedObject, there: PathObject) -> bool:
@@ -201,7 +224,13 @@ def revert_from_project(
                     )
                     continue
                 held = opened.read(images[target])
-                there = {uuid: held.objects[uuid] for uuid in rows if uuid in held.objects}
+                slide_id = next(iter(rows.values())).slide_id
+                frame = frame_of(images[target], extent_of(session.get_one(Slide, slide_id)))
+                there = {
+                    uuid: frame.place_object(held.objects[uuid])
+                    for uuid in rows
+                    if uuid in held.objects
+                }
                 changed += [uuid for uuid, thing in there.items() if _is_changed(rows[uuid], thing)]
                 if there and not changed:
                     sha256 = opened.change(held, add=[], remove=sorted(there))
@@ -225,10 +254,19 @@ def revert_from_project(
 def _images(session: Session, project: ProjectFile) -> dict[int, ProjectImage]:
     """The image of each slide that the project shows, by the slide's id."""
     images: dict[int, ProjectImage] = {}
+    binding = read_binding(project.path)
+    if binding is not None and binding.study != study_id(session):
+        binding = None
     for image in project.images:
-        names = slide_names(image)
-        found = {s.name: s for s in session.scalars(select(Slide).where(Slide.name.in_(names)))}
-        slide = next((found[name] for name in names if name in found), None)
+        identity = binding.assignment_of(image.number) if binding is not None else None
+        assignment = session.get(Assignment, identity) if identity is not None else None
+        slide = (
+            session.get_one(Slide, assignment.slide_id)
+            if assignment is not None
+            else slide_of_names(session, slide_names(image))
+        )
+        if slide is None and not isinstance(found := find_image(project, image), str):
+            slide = slide_of_file(session, found.path)
         if slide is None:
             continue
         other = images.setdefault(slide.id, image)

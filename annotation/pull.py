@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -17,12 +18,14 @@ from sqlalchemy.orm import Session
 from annotation.audit import record
 from annotation.collector import collector_paused
 from annotation.errors import ConflictError, InputError, RefusedError, SourceError
+from annotation.frames import WHOLE_SLIDE, Frame
 from annotation.logs import log
 from annotation.lookup import find_read
 from annotation.people import missing_entitlement
 from annotation.protocol import Protocol
 from annotation.read_changes import ReadChanges, record_changes
 from annotation.readings import ReadOf, assigned_readings, named_readings, within_washout
+from annotation.recognition import extent_of
 from annotation.source_files import keeping
 from annotation.sources import ReadSource
 from annotation.store import SOFTWARE_VERSION, Store, now
@@ -62,6 +65,7 @@ class PullRequest:
     strict: bool = False
     dry_run: bool = False
     display: str = ""
+    slides_root: Path | None = None
 
 
 @dataclass
@@ -75,6 +79,8 @@ class PulledRead:
     read_date_source: str
     changes: ReadChanges
     excluded: str | None
+    frame: Frame = WHOLE_SLIDE
+    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The read's entry in the document of ``pull --json``."""
@@ -89,6 +95,7 @@ class PulledRead:
             "unmapped_classes": self.changes.unmapped_classes,
             "copied": self.changes.copied,
             "excluded": self.excluded,
+            "frame": self.frame.to_list(),
         }
 
 
@@ -171,6 +178,7 @@ def _pull(session: Session, request: PullRequest) -> PullResult:
             protocol=request.protocol,
             slide=request.slide,
             replicate=request.replicate,
+            slides_root=request.slides_root,
         )
     )
     versions = {reading.protocol.id: reading.protocol for reading in readings}
@@ -190,7 +198,13 @@ def _pull(session: Session, request: PullRequest) -> PullResult:
             )
         seen[reading.key] = source.name
         result.notes += source.notes
+        if reading.assignment is None and reading.slide.name not in (
+            request.slide,
+            *source.slide_names,
+        ):
+            result.notes.append(f"{source.name} is slide {reading.slide.name!r} by its fingerprint")
         result.reads.append(_pull_read(session, request, entry, source, reading))
+        result.notes += result.reads[-1].notes
         result.notes += within_washout(reading, result.reads[-1].read_date)
     for annotator in {reading.annotator.id: reading.annotator for reading in readings}.values():
         theirs = [
@@ -236,6 +250,7 @@ def _pull_read(
         reading.assignment.read_id = read.id
     if not request.accept_copy and source.count:
         _refuse_copy(session, source, read)
+    frame, remarks = source.placement(extent_of(slide))
     with keeping(session, source.sha256, source.raw):
         changes = record_changes(
             session,
@@ -244,6 +259,7 @@ def _pull_read(
             slide,
             protocol,
             source,
+            frame,
             accept_removals=request.accept_removals,
             strict=request.strict,
         )
@@ -256,6 +272,8 @@ def _pull_read(
         read_date_source="given" if request.read_date else "inferred",
         changes=changes,
         excluded=missing_entitlement(session, annotator, protocol, read_date),
+        frame=frame,
+        notes=remarks,
     )
     session.add(
         PullRead(
@@ -264,7 +282,7 @@ def _pull_read(
             source_sha256=source.sha256,
             read_date=read_date,
             read_date_source=pulled.read_date_source,
-            counts=changes.counts(),
+            counts={**changes.counts(), "frame": frame.to_list()},
             rejections=[{"id": r.id, "reason": r.reason} for r in changes.rejections],
             copied=changes.copied,
             excluded=pulled.excluded,

@@ -16,6 +16,7 @@ from annotation.class_mapping import ClassMapping
 from annotation.copied_outlines import copied_outlines
 from annotation.digests import content_digests, derive_uuid, geometry_digests
 from annotation.errors import RemovalError, SourceError, WrongSlideError
+from annotation.frames import Frame, placed
 from annotation.geometry import rate_geometries
 from annotation.protocol import Protocol
 from annotation.pushed import PushedObjects
@@ -62,11 +63,17 @@ def record_changes(
     slide: Slide,
     protocol: Protocol,
     source: ReadSource,
+    frame: Frame,
     *,
     accept_removals: bool,
     strict: bool,
 ) -> ReadChanges:
     """Write a revision for each object that the source adds, changes or lacks.
+
+    Parameters
+    ----------
+    frame
+        From the source's coordinates to the slide's.
 
     Raises
     ------
@@ -78,7 +85,7 @@ def record_changes(
         Every object was rejected, one was with ``strict``, or a declared domain is missing.
     """
     recorder = _Recorder(session, pull, read, slide, protocol, source)
-    recorder.record_all()
+    recorder.record_all(frame)
     recorder.check(accept_removals=accept_removals, strict=strict)
     recorder.remove_missing()
     recorder.finish()
@@ -113,9 +120,9 @@ class _Recorder:
         self.domains: list[shapely.Geometry] = []
         self.classified: list[NDArray[np.object_]] = []
 
-    def record_all(self) -> None:
+    def record_all(self, frame: Frame) -> None:
         """Take every object of the source."""
-        for batch in self.source.batches():
+        for batch in placed(self.source.batches(), frame):
             self.changes.objects += len(batch.objects) + len(batch.rejections)
             self.changes.rejections += batch.rejections
             # An object that can't be read this time is not gone: its last good state stands.

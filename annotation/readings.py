@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.errors import SourceError
 from annotation.lookup import find_annotator, find_protocol, find_slide
+from annotation.recognition import slide_of_file, slide_of_names
 from annotation.sources import ReadSource
 from annotation.tables import Annotator, Assignment, ProtocolVersion, Slide
 
@@ -56,13 +57,16 @@ def named_readings(
     protocol: str,
     slide: str | None,
     replicate: int,
+    slides_root: Path | None = None,
 ) -> list[ReadOf]:
     """Whose reading of what some sources are, as the user says.
 
     Parameters
     ----------
     slide
-        None: by the names that the sources bear.
+        None: by the names that the sources bear, else by the fingerprint of the image's file.
+    slides_root
+        Where to look for images that are not where a project says.
 
     Raises
     ------
@@ -71,16 +75,23 @@ def named_readings(
     """
     person = find_annotator(session, annotator)
     version = find_protocol(session, protocol)
-    return [ReadOf(person, version, _slide(session, slide, s), replicate) for s in sources]
+    return [
+        ReadOf(person, version, _slide(session, slide, s, slides_root), replicate) for s in sources
+    ]
 
 
-def _slide(session: Session, named: str | None, source: ReadSource) -> Slide:
+def _slide(
+    session: Session, named: str | None, source: ReadSource, slides_root: Path | None
+) -> Slide:
     if named is not None:
         return find_slide(session, named)
-    for name in source.slide_names:
-        found = session.scalars(select(Slide).where(Slide.name == name)).first()
-        if found is not None:
-            return found
+    found = slide_of_names(session, source.slide_names)
+    if found is not None:
+        return found
+    path = source.image_path(slides_root)
+    found = slide_of_file(session, path) if path is not None else None
+    if found is not None:
+        return found
     tried = ", ".join(repr(name) for name in source.slide_names) or "no name"
     raise SourceError(
         f"{source.name}: no slide is named {tried}; name the slide with --slide, or add it with "

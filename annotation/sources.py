@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from annotation.errors import SourceError
+from annotation.frames import WHOLE_SLIDE, Frame, SlideExtent
 from annotation.geojson.export import open_export
 from annotation.records import Batch
 
@@ -47,6 +48,12 @@ class ReadSource(Protocol):
     @property
     def notes(self) -> tuple[str, ...]: ...  # noqa: D102
 
+    def image_path(self, slides_root: Path | None) -> Path | None:
+        """The image's file, where the source names one that is found on this machine."""
+
+    def placement(self, slide: SlideExtent) -> tuple[Frame, list[str]]:
+        """How the source's coordinates lie on a slide, and what is worth telling about it."""
+
     def batches(self) -> Iterator[Batch]:
         """The objects, some thousand at a time, and what of them can't be read."""
 
@@ -67,6 +74,21 @@ class ExportSource:
         self.raw = export.raw
         self.count = export.count
         self.image_metadata = export.image_metadata
+
+    def image_path(self, slides_root: Path | None) -> Path | None:
+        """None: an export names no file."""
+        return None
+
+    def placement(self, slide: SlideExtent) -> tuple[Frame, list[str]]:
+        """As it stands; an export doesn't say which part of the slide QuPath showed."""
+        if slide.bounds in (None, (0, 0, slide.width_px, slide.height_px)):
+            return WHOLE_SLIDE, []
+        x, y = slide.bounds[:2] if slide.bounds is not None else (0, 0)
+        return WHOLE_SLIDE, [
+            f"{self.name}: QuPath's OpenSlide reader shows of slide {slide.name!r} only what was "
+            f"scanned, from x {x}, y {y} on, and an export doesn't say so: it was taken as drawn on "
+            "the whole slide; pull the project instead"
+        ]
 
     def batches(self) -> Iterator[Batch]:
         """The features of the export."""

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     "--replicate", type=int, metavar="N", help="Which reading it is; the first, unless said."
 )
 @click.option("--based-on", type=int, metavar="READ", help="The read that this one corrects.")
+@click.option(
+    "--slides-root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Where to look for the images of a project that have moved.",
+)
 @click.option("--accept-removals", is_flag=True, help="Let most of a read's objects vanish.")
 @click.option("--accept-copy", is_flag=True, help="Take a file that was pulled for another read.")
 @click.option("--strict", is_flag=True, help="Refuse the pull if any object is faulty.")
@@ -43,6 +49,7 @@ def pull(
     read_date: datetime | None,
     replicate: int | None,
     based_on: int | None,
+    slides_root: Path | None,
     accept_removals: bool,
     accept_copy: bool,
     strict: bool,
@@ -66,6 +73,7 @@ def pull(
         read_date=as_date(read_date),
         replicate=1 if replicate is None else replicate,
         based_on=based_on,
+        slides_root=slides_root,
         accept_removals=accept_removals,
         accept_copy=accept_copy,
         strict=strict,

@@ -41,6 +41,8 @@ class NewImage:
         What it holds from the start, a UUID each.
     metadata
         What QuPath shows in its list of images.
+    provider
+        The class by which QuPath has to read it; None leaves that to QuPath.
     """
 
     name: str
@@ -48,6 +50,7 @@ class NewImage:
     objects: Sequence[PathObject] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
+    provider: str | None = None
 
 
 def create_project(
@@ -186,7 +189,9 @@ def _entry(
     """One image of a project's file; its objects are written below ``folder``."""
     if not image.name.strip():
         raise InputError(f"image {number} of a project has no name; give it one")
-    server = {"builderType": "uri", "uri": image.uri, "args": []}
+    server: dict[str, Any] = {"builderType": "uri", "uri": image.uri, "args": []}
+    if image.provider is not None:
+        server["providerClassName"] = image.provider
     if image.objects:
         written = process.write(None, server=server, add=image.objects, class_colors=colors)
         place = folder / "data" / str(number)

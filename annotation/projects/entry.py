@@ -10,9 +10,12 @@ from pathlib import Path
 
 from annotation.duplicates import SeenObjects
 from annotation.errors import SourceError
+from annotation.frames import Frame, SlideExtent
 from annotation.projects.column_reading import batch_of, without_duplicates
 from annotation.projects.columns import ObjectColumns
 from annotation.projects.files import ProjectFile, ProjectImage, version_numbers
+from annotation.projects.image_files import find_image
+from annotation.projects.image_frames import frame_of, pixel_size_note
 from annotation.projects.process import QuPathProcess
 from annotation.records import Batch
 from annotation.sources import image_stem
@@ -70,6 +73,16 @@ class ProjectEntrySource:
                 "without a summary.json nothing tells whether all of it can be read",
                 f"set PAQUO_QUPATH_DIR to a QuPath {self._written_by}, or pull a GeoJSON export",
             )
+
+    def image_path(self, slides_root: Path | None) -> Path | None:
+        """The file that the image is made of, where it is found on this machine."""
+        found = find_image(self._project, self._image, slides_root=slides_root)
+        return None if isinstance(found, str) else found.path
+
+    def placement(self, slide: SlideExtent) -> tuple[Frame, list[str]]:
+        """How the image lies on a slide, and what is worth telling about it."""
+        note = pixel_size_note(self._image, slide)
+        return frame_of(self._image, slide), [] if note is None else [note]
 
     def batches(self) -> Iterator[Batch]:
         """The objects with their parents, some thousand at a time."""

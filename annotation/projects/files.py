@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,6 @@ _DATA_BEGINS = re.compile(rb"\xac\xed\x00\x05w.\x00.Data file version \d", re.DO
 _DATA_ENDS = b"t\x00\x03EOF"
 _WRITTEN_BY = re.compile(rb'"qupathVersion"\s*:\s*"([^"]{1,40})"')
 _HEAD_BYTES = 4096
-
-_MOVED = {
-    "rotated": "rotated",
-    "cropped": "cropped",
-    "affine": "transformed",
-    "sparse": "put together from several images",
-}
-"""Kinds of image whose coordinates in QuPath are not the slide's level-0 pixels."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +56,7 @@ class ProjectImage:
     file_name: str | None
     metadata: dict[str, str]
     folder: Path
-    moved: str | None
-    server: dict[str, Any]
+    server: dict[str, Any] = field(repr=False)
 
     @property
     def data(self) -> Path:
@@ -114,13 +105,8 @@ class ProjectImage:
         Raises
         ------
         SourceError
-            It is cut short or something else, or its coordinates are not the slide's.
+            It is cut short or something else.
         """
-        if self.moved:
-            raise self.fault(
-                f"it is {self.moved} in QuPath, so its coordinates are not the slide's",
-                "annotate the image as it is in the slide's file",
-            )
         with self.reading(), self.data.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             size = file.seek(0, 2)
@@ -247,10 +233,6 @@ def _image(path: Path, entry: dict[str, Any]) -> ProjectImage:
         raise ValueError(number)
     builders = list(_builders(entry.get("serverBuilder")))
     uri = next((b["uri"] for b in builders if isinstance(b.get("uri"), str)), None)
-    kinds = [str(builder.get("builderType")) for builder in builders]
-    moved = next((_MOVED[kind] for kind in kinds if kind in _MOVED), None)
-    if moved is None and any(_is_rotated(builder.get("args")) for builder in builders):
-        moved = _MOVED["rotated"]
     name = entry.get("imageName")
     return ProjectImage(
         project=path.name,
@@ -263,7 +245,6 @@ def _image(path: Path, entry: dict[str, Any]) -> ProjectImage:
             if value is not None
         },
         folder=path.parent / "data" / str(number),
-        moved=moved,
         server=entry.get("serverBuilder") or {},
     )
 
@@ -273,13 +254,6 @@ def _builders(builder: Any) -> Iterator[dict[str, Any]]:
     while isinstance(builder, dict):
         yield builder
         builder = builder.get("builder")
-
-
-def _is_rotated(args: Any) -> bool:
-    """Whether the image is read with ``--rotate ROTATE_90`` and the like."""
-    words = [str(word) for word in args] if isinstance(args, list) else []
-    joined = " ".join(words).replace("=", " ")
-    return re.search(r"--rotate (?!ROTATE_NONE)", joined) is not None
 
 
 def _file_name(uri: str | None) -> str | None:

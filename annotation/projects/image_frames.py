@@ -17,7 +17,10 @@ from annotation.errors import SourceError
 from annotation.frames import WHOLE_SLIDE, Frame, SlideExtent
 from annotation.projects.files import ProjectImage
 
-__all__ = ["frame_of", "pixel_size_note"]
+__all__ = ["OPENSLIDE", "frame_of", "pixel_size_note"]
+
+OPENSLIDE = "qupath.lib.images.servers.openslide.OpenslideServerBuilder"
+"""QuPath's reader that shows of a slide what was scanned."""
 
 _SAME_PLACE = {"uri", "channels", "color", "pyramidize", "swapRedBlue", "color_deconvolved"}
 _NO_FRAME = {"affine": "transformed", "sparse": "put together from several images"}
@@ -64,8 +67,11 @@ def _base(
     scanned = None if slide.bounds is None else (slide.bounds[2], slide.bounds[3])
     size = _base_size(image, chain)
     if size is None:
-        if scanned in (None, whole):
+        if slide.bounds is None or scanned == whole:
             return WHOLE_SLIDE, whole
+        innermost = chain[-1] if chain else {}
+        if innermost.get("providerClassName") == OPENSLIDE and not innermost.get("args"):
+            return Frame(x0=slide.bounds[0], y0=slide.bounds[1]), slide.bounds[2:]
         raise image.fault(
             f"whether QuPath shows slide {slide.name!r} whole or only what was scanned of it is not "
             "known before it is opened",

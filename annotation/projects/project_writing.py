@@ -66,15 +66,10 @@ class OpenedProject:
         Raises
         ------
         SourceError
-            Its data is cut short, damaged, moved in QuPath, or has other objects than its summary.
+            Its data is cut short or damaged, or has other objects than its summary.
         RefusedError
             It was written by a newer QuPath than the one that is here.
         """
-        if image.moved:
-            raise image.fault(
-                f"it is {image.moved} in QuPath, so its coordinates are not the slide's",
-                "push to a project that shows the image as it is in the slide's file",
-            )
         if not image.opened():
             self._seen[image.data] = None
             return ImageObjects(image, None, {}, {})

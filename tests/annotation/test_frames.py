@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from annotation.errors import SourceError
 from annotation.frames import WHOLE_SLIDE, Frame, SlideExtent
 from annotation.projects.files import ProjectImage
-from annotation.projects.image_frames import frame_of, pixel_size_note
+from annotation.projects.image_frames import OPENSLIDE, frame_of, pixel_size_note
 
 SLIDE = SlideExtent("A", 1000, 600, 0.25, (100, 50, 800, 400))
 PLAIN = SlideExtent("A", 1000, 600, 0.25, None)
@@ -29,7 +29,7 @@ frames = st.builds(
 
 
 def image(server: dict[str, Any]) -> ProjectImage:
-    return ProjectImage("p.qpproj", 1, "A", "A.svs", {}, Path("nowhere"), None, server)
+    return ProjectImage("p.qpproj", 1, "A", "A.svs", {}, Path("nowhere"), server)
 
 
 def uri(width: int | None = None, height: int | None = None, **more: Any) -> dict[str, Any]:
@@ -54,6 +54,7 @@ def test_a_frame_and_its_inverse_lead_back(one: Frame, two: Frame, x: float, y: 
         (uri(800, 400), SLIDE, (100, 50)),
         (uri(1000, 600), PLAIN, (0, 0)),
         (uri(), PLAIN, (0, 0)),
+        (uri(providerClassName=OPENSLIDE), SLIDE, (100, 50)),
         ({"builderType": "cropped", "region": {"x": 7, "y": 9, "width": 20, "height": 30},
           "builder": uri(800, 400)}, SLIDE, (107, 59)),
         ({"builderType": "rotated", "rotation": "ROTATE_180", "builder": uri(1000, 600)}, PLAIN,
@@ -65,6 +66,8 @@ def test_a_frame_and_its_inverse_lead_back(one: Frame, two: Frame, x: float, y: 
         ({"builderType": "rotated", "rotation": "ROTATE_270", "builder": uri(800, 400)}, SLIDE,
          (900, 50)),
         (uri(600, 1000, args=["--rotate", "ROTATE_90"]), PLAIN, (0, 600)),
+        (uri(1000, 600, args=["--rotate=ROTATE_180"]), PLAIN, (1000, 600)),
+        (uri(1000, 600, args=["--series", "0", "--rotate", "ROTATE_NONE"]), PLAIN, (0, 0)),
         ({"builderType": "swapRedBlue", "builder": uri(1000, 600)}, PLAIN, (0, 0)),
     ],
 )  # fmt: skip
