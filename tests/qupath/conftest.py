@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from annotation.errors import QuPathMissingError
+from annotation.projects import project_lock
 from annotation.projects.process import QuPathProcess
 
 
@@ -55,3 +56,12 @@ def project(built: Path, tmp_path: Path) -> Callable[..., Path]:
         return folder / "project.qpproj"
 
     return copy
+
+
+running_qupaths = project_lock._running_qupaths
+
+
+@pytest.fixture(autouse=True)
+def no_qupath_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have QuPath open; and one test starts what looks like it."""
+    monkeypatch.setattr(project_lock, "_running_qupaths", list)

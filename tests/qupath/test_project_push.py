@@ -28,6 +28,7 @@ from annotation.records import PathObject
 from annotation.store import Store
 from annotation.study import add_slide_without_image
 from annotation.tables import Event, PushedObject
+from tests.qupath.conftest import running_qupaths
 from tests.qupath.test_object_writing import every_kind, opened_with_paquo
 
 pytestmark = pytest.mark.qupath
@@ -234,8 +235,7 @@ def spoil_saving(project: Path) -> None:
 def spoil_moved(project: Path) -> None:
     content = json.loads(project.read_bytes())
     content["images"][0]["serverBuilder"] = {
-        "builderType": "rotated",
-        "rotation": "ROTATE_90",
+        "builderType": "affine",
         "builder": content["images"][0]["serverBuilder"],
     }
     project.write_text(json.dumps(content))
@@ -249,7 +249,7 @@ def spoil_moved(project: Path) -> None:
         (spoil_image, "image can't be found"),
         (spoil_version, "would drop what it doesn't know"),
         (spoil_saving, "is saving the project"),
-        (spoil_moved, "rotated"),
+        (spoil_moved, "transformed"),
     ],
 )
 def test_a_project_that_a_write_would_spoil_is_refused_in_one_line(
@@ -295,8 +295,13 @@ def test_a_project_that_another_one_writes_is_refused_and_a_dead_ones_lock_is_ta
 
 
 def test_a_qupath_that_runs_here_is_found_and_the_user_told_to_close_it(
-    store: Store, project: Path, content: list[SlideObjects], tmp_path: Path
+    store: Store,
+    project: Path,
+    content: list[SlideObjects],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(locks, "_running_qupaths", running_qupaths)
     window = tmp_path / "QuPath-0.5.1"
     window.symlink_to("/bin/sleep")
     running = subprocess.Popen([window, "60"])
@@ -371,7 +376,7 @@ def test_a_store_that_fails_after_the_project_was_written_puts_the_old_state_bac
 PUSH = """
 import sys
 from annotation.cli import run
-sys.exit(run(["push", "--run", "1", "--to", sys.argv[1]]))
+sys.exit(run(["push", "--run", "1", "--to", sys.argv[1], "--qupath-is-elsewhere"]))
 """
 
 
