@@ -31,15 +31,15 @@ from annotation.distribution.linked_images import link_image
 from annotation.distribution.planning import PROJECT_NAME, HandOut, ProjectPlan, plan_project
 from annotation.distribution.saved_state import saved_state
 from annotation.errors import ConflictError, InputError, RefusedError
-from annotation.frames import Frame
 from annotation.lookup import find_annotator, find_protocol
 from annotation.paths import replacing
 from annotation.projects.creating import NewImage, add_images, create_project
 from annotation.projects.exchange import recover
-from annotation.projects.image_frames import OPENSLIDE
+from annotation.projects.image_frames import frame_to_open_with
 from annotation.projects.process import QuPathProcess
 from annotation.projects.project_lock import project_lock, refuse_open_windows
 from annotation.protocol import Protocol
+from annotation.recognition import extent_of
 from annotation.slides import recognisable_content
 from annotation.store import Store, now
 from annotation.study import protocol_of
@@ -162,17 +162,14 @@ def _carry_out(
                     f"slide {image.slide.name} was copied for {plan.annotator.handle}, for it "
                     "can't be linked there"
                 )
-        objects = domains.objects.get(image.slide.name, ())
-        bounds = image.slide.bounds
-        if bounds is not None:  # QuPath's OpenSlide reader begins at the corner of what was scanned
-            to_image = Frame(x0=bounds[0], y0=bounds[1]).inverse
-            objects = [to_image.place_object(thing) for thing in objects]
+        frame, provider = frame_to_open_with(extent_of(image.slide))
+        domain = domains.objects.get(image.slide.name, ())
         new_images.append(
             NewImage(
                 image.shown,
                 path.as_uri(),
-                objects=objects,
-                provider=None if bounds is None else OPENSLIDE,
+                objects=[frame.inverse.place_object(thing) for thing in domain],
+                provider=provider,
             )
         )
     project_id = plan.standing.project if plan.standing else str(uuid.uuid4())

@@ -17,7 +17,7 @@ from annotation.errors import SourceError
 from annotation.frames import WHOLE_SLIDE, Frame, SlideExtent
 from annotation.projects.files import ProjectImage
 
-__all__ = ["OPENSLIDE", "frame_of", "pixel_size_note"]
+__all__ = ["OPENSLIDE", "frame_of", "frame_to_open_with", "pixel_size_note"]
 
 OPENSLIDE = "qupath.lib.images.servers.openslide.OpenslideServerBuilder"
 """QuPath's reader that shows of a slide what was scanned."""
@@ -47,6 +47,16 @@ def frame_of(image: ProjectImage, slide: SlideExtent) -> Frame:
         step, size = _step(image, builder, kind, size)
         frame = frame.after(step)
     return frame
+
+
+def frame_to_open_with(slide: SlideExtent) -> tuple[Frame, str | None]:
+    """For an image that is put into a new project: its frame, and the reader that QuPath must take.
+
+    Where only part of a slide was scanned, readers differ in what they show, so one is named.
+    """
+    if slide.bounds is None:
+        return WHOLE_SLIDE, None
+    return Frame(x0=slide.bounds[0], y0=slide.bounds[1]), OPENSLIDE
 
 
 def _chain(image: ProjectImage) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""`adjudicate list`, `show`, `decide` and `reopen`."""
+"""`adjudicate list`, `show`, `decide` and `reopen`; `open` and `collect` stand beside it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from annotation.errors import InputError
 from annotation.terminal import Invocation, Outcome, command, table
+from consensus.commands.adjudication_projects import adjudicate_collect, adjudicate_open
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 @click.group(short_help="Decide what is disputed.")
 def adjudicate() -> None:
     """Decide what is disputed. Raters appear under masked names."""
+
+
+adjudicate.add_command(adjudicate_open)
+adjudicate.add_command(adjudicate_collect)
 
 
 @adjudicate.command("list")

@@ -1,0 +1,203 @@
+"""A QuPath project in which an adjudicator sees what is disputed, in the order of priority."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import shapely
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from annotation.digests import derive_uuid
+from annotation.distribution.binding import study_id
+from annotation.errors import ConflictError, InputError, SlideError
+from annotation.paths import file_name
+from annotation.projects.creating import NewImage, create_project
+from annotation.projects.image_frames import frame_to_open_with
+from annotation.projects.process import QuPathProcess
+from annotation.protocol import Protocol
+from annotation.recognition import extent_of, slide_of_file
+from annotation.records import PathObject
+from annotation.study import protocol_of
+from annotation.tables import ProtocolVersion, Slide
+from consensus.adjudicating.binding import BINDING_NAME, FORMAT, AdjudicationBinding
+from consensus.queue.adjudication_queue import QueueEntry, queue
+from consensus.queue.queue_order import Order
+from consensus.tables import ConsensusRun
+
+__all__ = ["ANSWER_CLASSES", "Opened", "open_in_qupath"]
+
+ANSWER_CLASSES = {
+    "pathquorum: indeterminate": "indeterminate",
+    "pathquorum: exclude": "exclude",
+}
+"""Classes that answer a dispute without being one of the protocol's."""
+
+_OPEN_RGB = [255, 200, 0]
+_ANSWER_RGB = (128, 128, 128)
+
+
+@dataclass
+class Opened:
+    """The project that was made."""
+
+    project: str
+    run: int
+    slides: list[str] = field(default_factory=list)
+    disputes: list[int] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``adjudicate open``."""
+        return vars(self).copy()
+
+
+def open_in_qupath(
+    session: Session,
+    run: ConsensusRun,
+    folder: Path,
+    *,
+    order: Order = "entropy",
+    seed: int = 0,
+    limit: int | None = None,
+    slides_root: Path | None = None,
+) -> Opened:
+    """Make a project of a run's open disputes.
+
+    Parameters
+    ----------
+    limit
+        Only so many, the first in the queue.
+    slides_root
+        Where to look for slides that are not where they were added from.
+
+    Raises
+    ------
+    ConflictError
+        Nothing is open, or the folder holds a project.
+    SlideError
+        An image that QuPath would have to show is not found.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"--limit {limit} leaves nothing; take 1 or more")
+    entries = [e for e in queue(session, run, order=order, seed=seed) if e.state == "open"]
+    if not entries:
+        raise ConflictError(
+            f"run {run.id} has no open dispute; see `pathquorum adjudicate list`", run=run.id
+        )
+    entries = entries[:limit]
+    protocol = protocol_of(session.get_one(ProtocolVersion, run.protocol_id))
+    study = study_id(session)
+    result = Opened("", run.id)
+    images: list[NewImage] = []
+    slides: dict[str, int] = {}
+    disputes: dict[str, int] = {}
+    names = list(dict.fromkeys(entry.slide for entry in entries))
+    rows = {s.name: s for s in session.scalars(select(Slide).where(Slide.name.in_(names)))}
+    ranks = {entry.dispute: rank for rank, entry in enumerate(entries, start=1)}
+    width = len(str(len(names)))
+    for number, name in enumerate(names, start=1):
+        slide = rows[name]
+        frame, provider = frame_to_open_with(extent_of(slide))
+        own = [entry for entry in entries if entry.slide == name]
+        objects = [_object(entry, ranks[entry.dispute], slide, study) for entry in own]
+        disputes |= {str(o.uuid): e.dispute for o, e in zip(objects, own, strict=True)}
+        slides[str(number)] = slide.id
+        images.append(
+            NewImage(
+                f"{number:0{width}d} {name}",
+                _file(session, slide, slides_root).resolve().as_uri(),
+                objects=[frame.inverse.place_object(thing) for thing in objects],
+                metadata={"priority": f"{number:0{width}d}", "disputes": str(len(own))},
+                provider=provider,
+            )
+        )
+        result.slides.append(name)
+    result.disputes = [entry.dispute for entry in entries]
+    binding = AdjudicationBinding(
+        format=FORMAT,
+        kind="adjudication",
+        study=study,
+        run=run.id,
+        slides=slides,
+        disputes=disputes,
+    )
+    process = QuPathProcess(1_000_000 + 2_000 * len(entries))
+    try:
+        project = create_project(
+            folder,
+            images,
+            classes=_classes(run, protocol),
+            process=process,
+            extra_files={BINDING_NAME: binding.to_bytes()},
+        )
+    finally:
+        process.stop()
+    result.project = str(project)
+    return result
+
+
+def _object(entry: QueueEntry, rank: int, slide: Slide, study: str) -> PathObject:
+    """A dispute as the adjudicator sees it: its outline locked, and no class yet."""
+    geometry = entry.geometry
+    if geometry is None:  # a label of the slide as a whole
+        geometry = shapely.box(0, 0, slide.width_px, slide.height_px)
+    said = ", ".join(f"{rater}: {label}" for rater, label in entry.labels.items())
+    measurements = {
+        "pathquorum rank": float(rank),
+        "pathquorum severity": round(entry.severity, 6),
+        "pathquorum entropy": round(entry.entropy, 6),
+        "pathquorum weight": round(entry.weight, 6),
+    }
+    return PathObject(
+        uuid=derive_uuid(f"adjudication/{study}/{entry.run}", b"dispute", entry.dispute),
+        object_type="annotation",
+        path_class=None,
+        name=f"{rank}. dispute {entry.dispute}: {said}",
+        locked=True,
+        geometry=geometry,
+        measurements=dict(measurements),
+        extra={
+            "color": _OPEN_RGB,
+            "metadata": {
+                "pathquorum": f"dispute {entry.dispute} of run {entry.run}",
+                **{f"pathquorum {rater}": label for rater, label in entry.labels.items()},
+            },
+        },
+    )
+
+
+def _file(session: Session, slide: Slide, slides_root: Path | None) -> Path:
+    """The slide's image on this machine."""
+    if slide.path is not None and Path(slide.path).exists():
+        return Path(slide.path)
+    name = file_name(slide.name, "") if slide.path is None else Path(slide.path).name
+    if slides_root is not None:
+        for path in sorted(slides_root.rglob("*")):
+            same_name = path.name == name or path.stem == slide.name
+            if (
+                same_name
+                and path.is_file()
+                and path.resolve().is_relative_to(slides_root.resolve())
+            ):
+                known = slide_of_file(session, path) if slide.fingerprint else slide
+                if known is not None and known.id == slide.id:
+                    return path
+    raise SlideError(
+        f"the image of slide {slide.name!r} is not found here, and QuPath could not show what is "
+        "disputed; name the folder that holds it with --slides-root",
+        slide=slide.name,
+    )
+
+
+def _classes(
+    run: ConsensusRun, protocol: Protocol
+) -> Sequence[tuple[str, tuple[int, int, int] | None]]:
+    """The classes that a dispute can be given, and the answers that are no class."""
+    colors = {one.name: one.rgb for one in protocol.classes}
+    classes: list[tuple[str, tuple[int, int, int] | None]] = [
+        (name, colors.get(name)) for name in run.classes
+    ]
+    return [*classes, *((name, _ANSWER_RGB) for name in ANSWER_CLASSES)]
