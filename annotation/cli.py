@@ -45,6 +45,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("consensus.commands.report:report", "Write the concordance report."),
     "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
     "status": ("consensus.commands.status:status", "Where the study stands."),
+    "scripts": ("annotation.commands.scripts:scripts", "Hand out scripts for QuPath."),
+    "doctor": ("annotation.commands.doctor:doctor", "What is found here, and what is missing."),
     "audit": ("annotation.commands.audit:audit", "Check and export the audit trail."),
     "demo": ("annotation.commands.demo:demo", "The whole chain on generated slides."),
 }

@@ -15,9 +15,10 @@ import shapely
 from numpy.typing import NDArray
 
 from annotation.digests import content_digests, geometry_digests
+from annotation.errors import SourceError
 from annotation.records import Batch, PathObject
 
-__all__ = ["WHOLE_SLIDE", "Frame", "SlideExtent", "placed"]
+__all__ = ["WHOLE_SLIDE", "Frame", "SlideExtent", "frame_of_size", "placed"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,40 @@ class Frame:
 
 WHOLE_SLIDE = Frame()
 """Coordinates are the slide's."""
+
+
+def frame_of_size(what: str, size_px: tuple[int, int], slide: SlideExtent) -> Frame:
+    """The frame of an image of some size: the whole slide, or what was scanned of it.
+
+    Raises
+    ------
+    SourceError
+        It is neither; a reduced copy is said to be one.
+    """
+    whole = (slide.width_px, slide.height_px)
+    if size_px == whole:
+        return WHOLE_SLIDE
+    scanned = None if slide.bounds is None else slide.bounds[2:]
+    if slide.bounds is not None and size_px == scanned:
+        return Frame(x0=slide.bounds[0], y0=slide.bounds[1])
+    part = f", of which {_told(scanned)} were scanned" if scanned not in (None, whole) else ""
+    raise SourceError(
+        f"{what}: it is {_told(size_px)} in QuPath and slide {slide.name!r} is {_told(whole)}{part}"
+        f"{_factor(size_px, whole)}; annotate the slide's own file, or name the slide with --slide",
+        file=what,
+    )
+
+
+def _told(size: tuple[int, ...] | None) -> str:
+    return "unknown" if size is None else f"{size[0]:,} x {size[1]:,} px"
+
+
+def _factor(size: tuple[int, int], whole: tuple[int, int]) -> str:
+    """What the sizes have in common, where one is a reduced copy of the other."""
+    across, down = whole[0] / size[0], whole[1] / size[1]
+    if abs(across - down) > 0.01 * across or abs(across - 1) < 0.01:
+        return ""
+    return f"; it is a copy reduced {across:.3g} times"
 
 
 def placed(batches: Iterator[Batch], frame: Frame) -> Iterator[Batch]:

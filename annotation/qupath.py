@@ -111,8 +111,10 @@ def _serve() -> None:
     if version_numbers(found) < version_numbers(_OLDEST):
         send(answers, {"missing": f"QuPath {found} is found, and {_OLDEST} or newer is needed"})
         return
-    _object_access()  # what it takes to compile is part of the start
-    send(answers, {"qupath": found})
+    access = _object_access()  # what it takes to compile is part of the start
+    send(
+        answers, {"qupath": found, "about": _about(groovy=type(access).__name__ == "GroovyObjects")}
+    )
     while (request := receive(sys.stdin.buffer)) is not None:
         header, data = request
         steps = _answers(header, data)
@@ -150,6 +152,21 @@ def _start_qupath() -> str:
     )
     JClass("java.io.ObjectInputFilter$Config").setSerialFilterFactory(factory)
     return str(paquo.java.GeneralTools.getVersion())
+
+
+def _about(*, groovy: bool) -> dict[str, Any]:
+    """What runs here, for ``doctor``."""
+    import paquo.java
+    from jpype import JClass
+
+    place = paquo.java.GeneralTools.class_.getProtectionDomain().getCodeSource().getLocation()
+    of_groovy = JClass("groovy.lang.GroovySystem").getVersion() if groovy else ""
+    return {
+        "java": str(JClass("java.lang.System").getProperty("java.version")),
+        "groovy": str(of_groovy),
+        "folder": str(place.getPath()).split("/lib/app/")[0].split("/app/")[0],
+        "heap_mb": int(JClass("java.lang.Runtime").getRuntime().maxMemory()) // (1 << 20),
+    }
 
 
 def _answers(header: Mapping[str, Any], payload: bytes) -> Iterator[Answer]:

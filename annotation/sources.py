@@ -6,13 +6,14 @@ came from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from annotation.errors import SourceError
-from annotation.frames import WHOLE_SLIDE, Frame, SlideExtent
+from annotation.frames import WHOLE_SLIDE, Frame, SlideExtent, frame_of_size
 from annotation.geojson.export import open_export
 from annotation.records import Batch
 
@@ -69,7 +70,10 @@ class ExportSource:
         self._export = export
         self.name = path.name
         self.slide_names = _slide_names(path, export.image_name)
-        self.modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        self._about = _exported(export.foreign)
+        self.modified: datetime = self._about.at or datetime.fromtimestamp(
+            path.stat().st_mtime, UTC
+        )
         self.sha256 = export.sha256
         self.raw = export.raw
         self.count = export.count
@@ -80,7 +84,9 @@ class ExportSource:
         return None
 
     def placement(self, slide: SlideExtent) -> tuple[Frame, list[str]]:
-        """As it stands; an export doesn't say which part of the slide QuPath showed."""
+        """By the size of the image where our own script has written it; else as it stands."""
+        if self._about.size_px is not None:
+            return frame_of_size(self.name, self._about.size_px, slide), []
         if slide.bounds in (None, (0, 0, slide.width_px, slide.height_px)):
             return WHOLE_SLIDE, []
         x, y = slide.bounds[:2] if slide.bounds is not None else (0, 0)
@@ -93,6 +99,30 @@ class ExportSource:
     def batches(self) -> Iterator[Batch]:
         """The features of the export."""
         return self._export.batches()
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """What our script for QuPath says of an export: when, and of how large an image."""
+
+    at: datetime | None = None
+    size_px: tuple[int, int] | None = None
+
+
+def _exported(foreign: Mapping[str, Any]) -> _Exported:
+    told = foreign.get("pathquorum")
+    if not isinstance(told, dict):
+        return _Exported()
+    at: datetime | None = None
+    try:
+        at = datetime.fromisoformat(str(told.get("exported_at")))
+    except ValueError:
+        at = None
+    if at is not None and at.tzinfo is None:
+        at = None
+    width, height = told.get("width_px"), told.get("height_px")
+    sound = all(type(side) is int and side > 0 for side in (width, height))
+    return _Exported(at, (int(str(width)), int(str(height))) if sound else None)
 
 
 def open_sources(path: Path, *, label_key: str | None = None) -> list[ReadSource]:

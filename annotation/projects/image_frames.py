@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from annotation.errors import SourceError
-from annotation.frames import WHOLE_SLIDE, Frame, SlideExtent
+from annotation.frames import WHOLE_SLIDE, Frame, SlideExtent, frame_of_size
 from annotation.projects.files import ProjectImage
 
 __all__ = ["OPENSLIDE", "frame_of", "frame_to_open_with", "pixel_size_note"]
@@ -87,16 +87,8 @@ def _base(
             "known before it is opened",
             "open it in QuPath once and save it",
         )
-    if size == whole:
-        return WHOLE_SLIDE, whole
-    if slide.bounds is not None and size == scanned:
-        return Frame(x0=slide.bounds[0], y0=slide.bounds[1]), size
-    raise image.fault(
-        f"it is {_told(size)} in QuPath and slide {slide.name!r} is {_told(whole)}"
-        + (f", of which {_told(scanned)} were scanned" if scanned not in (None, whole) else "")
-        + _factor(size, whole),
-        "annotate the slide's own file, or name the slide with --slide",
-    )
+    what = f"{image.project}: image {image.name!r}"
+    return frame_of_size(what, size, slide), size
 
 
 def _base_size(image: ProjectImage, chain: list[Mapping[str, Any]]) -> Size | None:
@@ -187,18 +179,6 @@ def _no_way_back(image: ProjectImage, how: str) -> SourceError:
         f"it is {how} in QuPath, so its coordinates are not the slide's",
         "annotate the image as it is in the slide's file",
     )
-
-
-def _told(size: Size | None) -> str:
-    return "unknown" if size is None else f"{size[0]:,} x {size[1]:,} px"
-
-
-def _factor(size: Size, whole: Size) -> str:
-    """What the sizes have in common, where one is a reduced copy of the other."""
-    across, down = whole[0] / size[0], whole[1] / size[1]
-    if abs(across - down) > 0.01 * across or abs(across - 1) < 0.01:
-        return ""
-    return f"; it is a copy reduced {across:.3g} times"
 
 
 def pixel_size_note(image: ProjectImage, slide: SlideExtent) -> str | None:

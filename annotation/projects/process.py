@@ -131,6 +131,11 @@ class QuPathProcess:
             self.version = self._running.version
         return self.version
 
+    def about(self) -> dict[str, Any]:
+        """What runs in the process: Java, Groovy (empty without it), QuPath's folder, the heap."""
+        self.start()
+        return dict(self._running.about) if self._running is not None else {}
+
     def read(self, data: bytes, class_colors: Mapping[str, int | None]) -> Iterator[Message]:
         """Have the content of one ``data.qpdata`` read.
 
@@ -281,6 +286,8 @@ class _Running:
                 "`pip install 'pathquorum[qupath]'` and `paquo get_qupath --install-path DIR`, or "
                 "set PAQUO_QUPATH_DIR to one, or pull a GeoJSON export, which needs none"
             )
+        about = header.get("about")
+        self.about: dict[str, Any] = about if isinstance(about, dict) else {}
         return str(header["qupath"])
 
     def _pipe(self, name: str) -> IO[bytes]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from annotation.errors import RefusedError
+from annotation.errors import QuPathMissingError, RefusedError
 
 __all__ = ["project_lock", "refuse_open_windows"]
 
@@ -66,8 +66,6 @@ def project_lock(project: Path) -> Iterator[None]:
 
 def _take_over(project: Path, path: Path) -> None:
     """Remove the lock of a process of this machine that is no more; refuse any other."""
-    import psutil
-
     try:
         with path.open("rb") as file:
             told = json.loads(file.read(_LARGEST_LOCK_BYTES))
@@ -78,7 +76,7 @@ def _take_over(project: Path, path: Path) -> None:
     told = told if isinstance(told, dict) else {}
     pid = told.get("pid")
     here = told.get("host") == socket.gethostname() and isinstance(pid, int)
-    if not here or psutil.pid_exists(int(str(pid))):
+    if not here or _psutil().pid_exists(int(str(pid))):
         raise _held(project, told)
     path.unlink(missing_ok=True)
 
@@ -123,13 +121,22 @@ def refuse_open_windows(project: Path) -> None:
 
 def _running_qupaths() -> list[int]:
     """Processes that are a QuPath window: its own launcher, or Java with QuPath's main class."""
-    import psutil
-
     found = []
-    for process in psutil.process_iter(["pid", "name", "cmdline"]):
+    for process in _psutil().process_iter(["pid", "name", "cmdline"]):
         name = str(process.info["name"] or "").lower()
         words = [str(word) for word in process.info["cmdline"] or ()]
         java = name.startswith("java")
         if name.startswith("qupath") or (java and any("qupath.QuPath" in word for word in words)):
             found.append(int(process.info["pid"]))
     return found
+
+
+def _psutil() -> Any:
+    try:
+        import psutil
+    except ImportError:
+        raise QuPathMissingError(
+            "whether QuPath has the project open can't be told without psutil; install it with "
+            "`pip install 'pathquorum[qupath]'`, or push to a folder"
+        ) from None
+    return psutil

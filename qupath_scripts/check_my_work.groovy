@@ -1,0 +1,128 @@
+/*
+ * Looks through your annotations of the open image before you hand them in, and says what to mend.
+ *
+ * In QuPath: open the image, then Automate > Script editor, open this file, Run. What needs mending is
+ * selected in the image afterwards.
+ * From a command line: QuPath script check_my_work.groovy -p project.qpproj
+ *
+ * It changes nothing. The protocol stands in the next line, where `pathquorum scripts --protocol NAME`
+ * has put it; without one, the project's classes are taken.
+ */
+PROTOCOL = ""
+
+import groovy.json.JsonSlurper
+
+import org.locationtech.jts.geom.Geometry
+import org.locationtech.jts.geom.util.GeometryFixer
+import org.locationtech.jts.index.strtree.STRtree
+
+import qupath.lib.objects.PathObject
+
+import static qupath.lib.scripting.QP.*
+
+// How many letters have to change to make one name of another.
+int apart(String one, String other) {
+    int[] before = (0..other.length()) as int[]
+    for (int i = 1; i <= one.length(); i++) {
+        int[] row = new int[other.length() + 1]
+        row[0] = i
+        for (int j = 1; j <= other.length(); j++) {
+            int swap = before[j - 1] + (one.charAt(i - 1) == other.charAt(j - 1) ? 0 : 1)
+            row[j] = Math.min(swap, Math.min(before[j], row[j - 1]) + 1)
+        }
+        before = row
+    }
+    return before[other.length()]
+}
+
+def imageData = getCurrentImageData()
+if (imageData == null) {
+    println "No image is open: open the image that you have annotated."
+    return
+}
+def protocol = PROTOCOL.isEmpty() ? null : new JsonSlurper().parseText(new String(PROTOCOL.decodeBase64(), "UTF-8"))
+List<String> known = protocol != null ? protocol.known : (getProject() == null ? [] : getProject().getPathClasses().collect { it.toString() })
+List<String> domainClasses = protocol != null ? protocol.domain : []
+List<String> ignored = protocol != null ? protocol.ignore : []
+boolean needsDomain = protocol != null && protocol.needs_domain
+
+List<PathObject> mine = new ArrayList<>(imageData.getHierarchy().getAnnotationObjects()).findAll { !it.getMetadata().containsKey("pathquorum") }
+List<String> told = []
+Set<PathObject> toMend = new LinkedHashSet<>()
+def tell = { List<PathObject> things, String one, String many ->
+    if (!things.isEmpty()) {
+        told.add(things.size() + " " + (things.size() == 1 ? one : many))
+        toMend.addAll(things)
+    }
+}
+
+tell(mine.findAll { it.getPathClass() == null }, "annotation has no class", "annotations have no class")
+Map<String, List<PathObject>> strange = mine.findAll {
+    it.getPathClass() != null && !known.isEmpty() && !(it.getPathClass().toString() in known)
+}.groupBy { it.getPathClass().toString() }
+strange.each { name, things ->
+    String nearest = known.min { apart(name.toLowerCase(), it.toLowerCase()) }
+    tell(things, "annotation has the class '" + name + "', which the protocol doesn't know; did you mean '" + nearest + "'?",
+        "annotations have the class '" + name + "', which the protocol doesn't know; did you mean '" + nearest + "'?")
+}
+
+Map<PathObject, Geometry> outlines = new LinkedHashMap<>()
+List<PathObject> broken = []
+for (PathObject thing : mine) {
+    Geometry outline = null
+    try {
+        outline = thing.getROI() == null ? null : thing.getROI().getGeometry()
+        if (outline != null && !outline.isValid())
+            outline = GeometryFixer.fix(outline)
+    } catch (Exception | StackOverflowError error) {
+        outline = null
+    }
+    if (outline == null || outline.isEmpty() || (thing.getROI().isArea() && !(outline.getArea() > 0)))
+        broken.add(thing)
+    else
+        outlines.put(thing, outline)
+}
+tell(broken, "annotation has an empty or broken outline", "annotations have an empty or broken outline")
+
+int width = imageData.getServer().getWidth(), height = imageData.getServer().getHeight()
+tell(outlines.keySet().findAll {
+    def box = outlines.get(it).getEnvelopeInternal()
+    box.getMinX() < -0.5 || box.getMinY() < -0.5 || box.getMaxX() > width + 0.5 || box.getMaxY() > height + 0.5
+} as List, "annotation reaches beyond the image", "annotations reach beyond the image")
+
+def isDomain = { PathObject it -> it.getPathClass() != null && it.getPathClass().toString() in domainClasses }
+List<PathObject> domain = outlines.keySet().findAll { isDomain(it) } as List
+if (needsDomain && domain.isEmpty())
+    told.add("nothing says what you have read: draw an annotation of the class '" + domainClasses[0] + "' around it")
+List<PathObject> rated = outlines.keySet().findAll {
+    it.getPathClass() != null && !isDomain(it) && !(it.getPathClass().toString() in ignored)
+} as List
+if (!domain.isEmpty()) {
+    Geometry whole = domain.collect { outlines.get(it) }.inject { one, other -> one.union(other) }
+    tell(rated.findAll { !outlines.get(it).intersects(whole) }, "annotation lies outside what you have read",
+        "annotations lie outside what you have read")
+}
+
+// An annotation inside another is fine; two of different classes that cross each other are not.
+STRtree tree = new STRtree()
+rated.each { if (it.getROI().isArea()) tree.insert(outlines.get(it).getEnvelopeInternal(), it) }
+Set<PathObject> crossing = new LinkedHashSet<>()
+for (PathObject thing : rated.findAll { it.getROI().isArea() }) {
+    Geometry one = outlines.get(thing)
+    for (other in tree.query(one.getEnvelopeInternal())) {
+        if (other.is(thing) || other.getPathClass() == thing.getPathClass())
+            continue
+        Geometry two = outlines.get(other)
+        double smaller = Math.min(one.getArea(), two.getArea())
+        double shared = one.intersection(two).getArea()
+        if (shared > 0.01 * smaller && shared < 0.99 * smaller)
+            crossing.add(thing)
+    }
+}
+tell(crossing as List, "annotation overlaps one of another class", "annotations overlap one of another class")
+
+imageData.getHierarchy().getSelectionModel().setSelectedObjects(toMend as List, null)
+def entry = getProjectEntry()
+println((entry == null ? "This image" : entry.getImageName()) + ": " + mine.size() + " annotations.")
+told.each { println "- " + it + "." }
+println told.isEmpty() ? "Ready to hand in." : "Please mend these, they are selected in the image, then run this again."

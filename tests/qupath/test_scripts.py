@@ -1,0 +1,231 @@
+"""The scripts for people without Python run under QuPath's Groovy, and do what they say."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import shapely
+from PIL import Image
+
+from annotation.geojson.writer import write_feature_collection
+from annotation.handed_scripts import hand_out_scripts
+from annotation.projects.creating import NewImage, create_project
+from annotation.projects.process import QuPathProcess
+from annotation.protocol import parse_protocol
+from annotation.qupath import open_project
+from annotation.records import PathObject
+from annotation.sources import open_sources
+from tests.qupath.test_object_writing import a_uuid, every_kind, opened_with_paquo, thing
+from tests.qupath.test_project_push import held, ours
+
+pytestmark = pytest.mark.qupath
+
+PROTOCOL = parse_protocol(
+    """
+name = "prostate"
+version = "1"
+task = "regions"
+ignore = ["Ignore*"]
+[[classes]]
+name = "Benign"
+color = "#00A000"
+[[classes]]
+name = "Tumor $x\\" + '\\\\n"
+aliases = ["Tumour"]
+""",
+    "test",
+)
+TUMOR = PROTOCOL.classes[1].name
+
+
+@pytest.fixture(scope="module")
+def process(qupath_version: str) -> Iterator[QuPathProcess]:
+    running = QuPathProcess(10_000_000)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def make(process: QuPathProcess, tmp_path: Path) -> Callable[..., Path]:
+    def build(*objects: PathObject) -> Path:
+        Image.new("RGB", (600, 500), "white").save(tmp_path / "A.png")
+        images = [NewImage("A.png", (tmp_path / "A.png").as_uri(), objects, {"grade": "3"})]
+        return create_project(tmp_path / "p", images, classes=[], process=process)
+
+    return build
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    hand_out_scripts(tmp_path / "scripts", PROTOCOL)
+    return tmp_path / "scripts"
+
+
+def run(script: Path, project: Path, *arguments: object, image: str = "A.png") -> list[str]:
+    """What a script prints."""
+    runner = Path(__file__).with_name("run_script.py")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            "-W",
+            "ignore",
+            runner,
+            script,
+            project,
+            image,
+            *map(str, arguments),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.split("BEGIN\n")[1].splitlines()
+    return [line for line in lines if "[INFO" not in line and "[WARN" not in line]
+
+
+def test_an_export_is_pulled_as_the_project_is_and_says_when_and_of_what(
+    make: Callable[..., Path], scripts: Path
+) -> None:
+    project = make(*every_kind())
+    before = held(project)
+    start = datetime.now(UTC)
+    printed = run(scripts / "export_annotations.groovy", project)
+    written = project.parent / "exports" / "A.png.geojson"
+    lines = next(one for one in every_kind() if one.geometry.geom_type == "MultiLineString")
+    assert printed[0].startswith("Wrote 13 of 14 objects of A.png to")
+    assert len(printed) == 2
+    assert str(lines.uuid) in printed[1]
+    (export,) = open_sources(written)
+    (source,) = open_project(project)
+    theirs = {
+        str(one.uuid): digest
+        for batch in export.batches()
+        for one, digest in zip(batch.objects, batch.content_digests, strict=True)
+    }
+    mine = {
+        str(one.uuid): digest
+        for batch in source.batches()
+        for one, digest in zip(batch.objects, batch.content_digests, strict=True)
+    }
+    bow_tie = every_kind()[-1].uuid  # QuPath mends what crosses itself
+    for uuid in (str(lines.uuid), str(bow_tie)):
+        mine.pop(uuid)
+        theirs.pop(uuid, None)
+    assert theirs == mine
+    assert export.slide_names[:2] == ("A.png", "A")
+    assert export.image_metadata == {"grade": "3"}
+    assert start.timestamp() - 1 <= export.modified.timestamp() <= datetime.now(UTC).timestamp()
+    about = json.loads(written.read_bytes())["pathquorum"]
+    assert (about["width_px"], about["height_px"], about["qupath"]) == (600, 500, "0.5.1")
+    assert held(project) == before
+
+
+def test_an_import_adds_only_what_is_missing_and_revert_takes_only_ours(
+    make: Callable[..., Path], scripts: Path, tmp_path: Path
+) -> None:
+    project = make(*every_kind())
+    before = held(project)
+    pushed = [ours(10), ours(200)]
+    folder = tmp_path / "pushed"
+    folder.mkdir()
+    write_feature_collection(folder / "A.geojson", pushed)
+    script = scripts / "import_objects.groovy"
+    assert run(script, project, folder) == ["Imported 2 objects; 0 were there already."]
+    after = held(project)
+    assert after["A.png"].keys() == before["A.png"].keys() | {str(one.uuid) for one in pushed}
+    packed = tmp_path / "packed.geojson.gz"
+    packed.write_bytes(gzip.compress((folder / "A.geojson").read_bytes()))
+    assert run(script, project, packed) == ["Imported 0 objects; 2 were there already."]
+    assert held(project) == after
+    assert run(script, project, "revert")[0].startswith("Took out 2 objects")
+    assert held(project) == before
+
+
+def test_a_file_of_somebody_elses_objects_is_not_imported(
+    make: Callable[..., Path], scripts: Path, tmp_path: Path
+) -> None:
+    project = make()
+    write_feature_collection(tmp_path / "x.geojson", [thing(5, "POINT(1 2)")])
+    (line,) = run(scripts / "import_objects.groovy", project, tmp_path / "x.geojson")
+    assert "don't bear pathquorum's mark" in line
+    (line,) = run(scripts / "import_objects.groovy", project, tmp_path / "missing.geojson")
+    assert "There is no file" in line
+
+
+def test_classes_are_set_in_the_order_of_the_protocol(
+    make: Callable[..., Path], scripts: Path
+) -> None:
+    project = make()
+    (line,) = run(scripts / "set_up_classes.groovy", project)
+    assert line.startswith("The project has the 4 classes of prostate 1")
+    classes = opened_with_paquo(project)["classes"]
+    assert [name for name, _ in classes] == ["Benign", TUMOR, "Region*", "Ignore*"]
+    assert classes[0][1].lower() == "#00a000"
+
+
+def square(number: int, x: float, y: float, path_class: str | None, size: float = 50) -> PathObject:
+    return thing(number, shapely.box(x, y, x + size, y + size), path_class=path_class)
+
+
+def test_clean_work_is_ready_to_hand_in(make: Callable[..., Path], scripts: Path) -> None:
+    project = make(
+        square(1, 0, 0, "Region*", 400),
+        square(2, 10, 10, "Benign", 100),
+        square(3, 20, 20, TUMOR, 20),  # inside another is fine
+        square(4, 200, 200, "Tumour"),
+        square(5, 420, 420, "Ignore*"),
+    )
+    before = held(project)
+    printed = run(scripts / "check_my_work.groovy", project)
+    assert printed == ["A.png: 5 annotations.", "Ready to hand in."]
+    assert held(project) == before
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (square(9, 10, 10, None), "1 annotation has no class"),
+        (square(9, 10, 10, "Bening"), "which the protocol doesn't know; did you mean 'Benign'?"),
+        (square(9, 450, 440, "Benign"), "1 annotation lies outside what you have read"),
+        (square(9, 580, 10, "Ignore*"), "1 annotation reaches beyond the image"),
+        (square(9, 130, 130, "Benign"), "2 annotations overlap one of another class"),
+        (thing(9, "POLYGON((1 1,2 2,3 3,1 1))", path_class="Benign"), "empty or broken outline"),
+    ],
+)
+def test_each_fault_is_named(
+    make: Callable[..., Path], scripts: Path, fault: PathObject, said: str
+) -> None:
+    project = make(square(1, 0, 0, "Region*", 400), square(2, 100, 100, TUMOR), fault)
+    printed = run(scripts / "check_my_work.groovy", project)
+    assert any(said in line for line in printed), printed
+    assert printed[-1].startswith("Please mend these")
+    assert len(printed) == 3
+
+
+def test_a_missing_domain_is_named(make: Callable[..., Path], scripts: Path) -> None:
+    printed = run(scripts / "check_my_work.groovy", make(square(2, 100, 100, TUMOR)))
+    assert (
+        "- nothing says what you have read: draw an annotation of the class 'Region*' around it."
+        in printed
+    )
+
+
+def test_without_a_protocol_the_scripts_run_and_say_so(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    hand_out_scripts(tmp_path / "bare")
+    project = make(square(1, 0, 0, "Anything"))
+    assert run(tmp_path / "bare" / "check_my_work.groovy", project)[-1] == "Ready to hand in."
+    (line,) = run(tmp_path / "bare" / "set_up_classes.groovy", project)
+    assert line.startswith("This script knows no protocol")
+    assert a_uuid(1) in held(project)["A.png"]
