@@ -20,9 +20,10 @@ lint: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m tests.benchmarks
 
-# The two pictures of the README.
+# The pictures of the README and of the page for pathologists.
 pictures: demo
 	$(BIN)/python -m tests.pictures demo docs
+	$(BIN)/python -m tests.step_pictures demo docs/steps
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pathquorum needs Python 3.11 or newer; set PYTHON=...")'

@@ -68,12 +68,25 @@ if (file == null || !file.isFile()) {
     println "There is no file " + file + "."
     return
 }
-List<PathObject> read = file.newInputStream().withCloseable { raw ->
+byte[] content = file.newInputStream().withCloseable { raw ->
     InputStream stream = file.getName().endsWith(".gz") ? new GZIPInputStream(raw) : raw
-    PathIO.readObjectsFromGeoJSON(stream)
+    stream.getBytes()
+}
+List<PathObject> read = []
+try {
+    read.addAll(PathIO.readObjectsFromGeoJSON(new ByteArrayInputStream(content)))
+} catch (Exception error) {
+    println "QuPath can't read " + file.getName() + " (" + error.getClass().getSimpleName() + "), so nothing was imported."
+    return
+}
+// QuPath leaves out what it can't read without a word.
+int written = (new String(content, "UTF-8") =~ /"type"\s*:\s*"Feature"/).size()
+if (read.size() != written) {
+    println "QuPath reads " + read.size() + " of " + written + " objects in " + file.getName() + ", so nothing was imported."
+    return
 }
 Set<UUID> there = hierarchy.getAllObjects(false).collect { it.getID() } as Set
-List<PathObject> fresh = new ArrayList<>(read).findAll { !there.contains(it.getID()) }
+List<PathObject> fresh = read.findAll { there.add(it.getID()) }
 int foreign = fresh.count { !isOurs(it) }
 if (foreign > 0) {
     println foreign + " objects in " + file.getName() + " don't bear pathquorum's mark, so nothing was imported: is it the right file?"

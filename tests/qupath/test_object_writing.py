@@ -222,6 +222,22 @@ def test_vertices_of_a_polygon_come_back_to_the_bit(
     )
 
 
+def test_an_image_id_that_somebody_else_has_taken_is_refused(
+    process: QuPathProcess, tmp_path: Path
+) -> None:
+    """Two programs may hand out the same number: the data that lies under it is not written over."""
+    path = create_project(
+        tmp_path / "p", [NewImage("A", "file:/A.png")], classes=[], process=process
+    )
+    (path.parent / "data" / "2").mkdir(parents=True)
+    (path.parent / "data" / "2" / "data.qpdata").write_bytes(b"another's")
+    before = path.read_bytes()
+    with pytest.raises(ConflictError, match="belongs to no image"):
+        add_images(path, [NewImage("B", "file:/B.png", [every_kind()[0]])], process=process)
+    assert path.read_bytes() == before
+    assert (path.parent / "data" / "2" / "data.qpdata").read_bytes() == b"another's"
+
+
 OPENED = """
 import json, sys
 from paquo.projects import QuPathProject

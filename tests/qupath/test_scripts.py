@@ -162,6 +162,31 @@ def test_a_file_of_somebody_elses_objects_is_not_imported(
     assert "There is no file" in line
 
 
+def test_what_qupath_would_leave_out_without_a_word_stops_the_import(
+    make: Callable[..., Path], scripts: Path, tmp_path: Path
+) -> None:
+    project = make()
+    write_feature_collection(tmp_path / "x.geojson", [ours(10), ours(200)])
+    spoiled = json.loads((tmp_path / "x.geojson").read_bytes())
+    spoiled["features"][0]["geometry"] = None
+    (tmp_path / "x.geojson").write_text(json.dumps(spoiled))
+    printed = run(scripts / "import_objects.groovy", project, tmp_path / "x.geojson")
+    assert not any("Imported" in line for line in printed)
+    assert held(project).get("A.png", {}) == {}
+
+
+def test_one_object_twice_in_a_file_comes_in_once(
+    make: Callable[..., Path], scripts: Path, tmp_path: Path
+) -> None:
+    project = make()
+    write_feature_collection(tmp_path / "x.geojson", [ours(10)])
+    twice = json.loads((tmp_path / "x.geojson").read_bytes())
+    twice["features"] *= 2
+    (tmp_path / "x.geojson").write_text(json.dumps(twice))
+    run(scripts / "import_objects.groovy", project, tmp_path / "x.geojson")
+    assert len(held(project)["A.png"]) == 1
+
+
 def test_classes_are_set_in_the_order_of_the_protocol(
     make: Callable[..., Path], scripts: Path
 ) -> None:
