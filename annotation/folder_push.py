@@ -22,7 +22,7 @@ from annotation.errors import ConflictError, InputError, RefusedError, UnknownNa
 from annotation.push_result import PushResult, listed
 from annotation.staged_files import SlideObjects, StagedFile, file_sha256, stage
 from annotation.store import Store, now
-from annotation.tables import PushedObject
+from annotation.tables import PushedObject, Slide
 
 __all__ = ["push_to_folder", "revert_from_folder"]
 
@@ -65,6 +65,7 @@ def push_to_folder(
                 else:
                     lost.append(file)
                 result.targets.append(str(file.path))
+            result.notes += _displaced(session, [file.rows[0]["slide_id"] for file in staged])
             if new or lost:
                 _store_objects(session, origin, new, lost)
             for file in (*new, *lost):
@@ -75,6 +76,18 @@ def push_to_folder(
                     file.temporary.replace(file.path)
         undo.pop_all()
     return result
+
+
+def _displaced(session: Session, slides: Sequence[int]) -> list[str]:
+    """A note for each slide of which QuPath's OpenSlide reader shows a part only."""
+    found = session.scalars(select(Slide).where(Slide.id.in_(slides)).order_by(Slide.name))
+    return [
+        f"QuPath's OpenSlide reader shows of slide {slide.name!r} only what was scanned, from x "
+        f"{slide.bounds[0]}, y {slide.bounds[1]} on, and a GeoJSON file lies that far off there; push "
+        "into the project instead"
+        for slide in found
+        if slide.bounds not in (None, [0, 0, slide.width_px, slide.height_px])
+    ]
 
 
 def revert_from_folder(store: Store, folder: Path, origin: str) -> PushResult:

@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 
 from annotation.cli import run
+from annotation.handed_scripts import SCRIPTS
 from tests.conftest import PROJECT_ROOT, CommandResult
 from tests.pictures import FILES, SOFTWARE, draw_pictures
+from tests.step_pictures import STEPS, draw_steps
 from tests.test_command_line import EVERY_COMMAND
 
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
@@ -94,6 +96,23 @@ def test_the_pictures_are_those_of_the_demo(
         # Other versions may set lines and text another way, by a pixel here and there. Without
         # one rater's outlines, or without the numbers, it is 0.3 and more.
         assert np.abs(drawn - there).mean() < (0.1 if alike else 2)
+
+
+def test_the_page_for_pathologists_shows_a_picture_of_each_step(
+    demo_output: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    page = (PROJECT_ROOT / "docs" / "pathologists.md").read_text(encoding="utf-8")
+    shown = {path: alt for alt, path in re.findall(r"!\[(.*?)\]\((.*?)\)", page, re.DOTALL)}
+    assert set(shown) == {f"steps/{name}" for name in STEPS}
+    assert min(len(alt) for alt in shown.values()) > 40
+    for one in draw_steps(demo_output[0], tmp_path):
+        kept = PROJECT_ROOT / "docs" / "steps" / one.name
+        with Image.open(one) as new, Image.open(kept) as old:
+            drawn, there = (np.asarray(p.convert("RGB"), dtype=int) for p in (new, old))
+        assert drawn.shape == there.shape
+        assert np.abs(drawn - there).mean() < 2
+    for script in re.findall(r"`(\w+\.groovy)`", page):
+        assert script in SCRIPTS
 
 
 def test_every_command_shown_is_one_that_exists() -> None:

@@ -114,7 +114,10 @@ def _other_format(content: bytes) -> str:
         told = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "is no binding of pathquorum"
-    number = told.get("format") if isinstance(told, dict) else None
+    told = told if isinstance(told, dict) else {}
+    if told.get("kind") == "adjudication":
+        return "is that of an adjudicator's project, which `pathquorum adjudicate collect` reads"
+    number = told.get("format")
     if isinstance(number, int) and not isinstance(number, bool) and number > FORMAT:
         return f"has the format {number}, this version knows {FORMAT}"
     return "is no binding of pathquorum"

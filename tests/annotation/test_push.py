@@ -19,7 +19,7 @@ from annotation.push import SlideObjects, push, revert
 from annotation.records import PathObject
 from annotation.store import Store
 from annotation.study import add_slide_without_image
-from annotation.tables import Event, PushedObject
+from annotation.tables import Event, PushedObject, Slide
 from tests.conftest import CommandResult
 
 ORIGIN = "run/3"
@@ -282,6 +282,15 @@ def test_a_project_that_is_not_there_and_a_file_are_no_targets(
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"):
         push(store, tmp_path / "file", ORIGIN, content)
+
+
+def test_a_slide_that_qupath_shows_in_part_is_noted(
+    store: Store, content: list[SlideObjects], slides: dict[str, int], tmp_path: Path
+) -> None:
+    with store.writing() as session:
+        session.get_one(Slide, slides["A"]).bounds = [7, 9, 500, 400]
+    (note,) = push(store, tmp_path / "out", ORIGIN, content).notes
+    assert "from x 7, y 9 on" in note
 
 
 @pytest.mark.parametrize(

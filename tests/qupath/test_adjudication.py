@@ -220,6 +220,14 @@ def test_a_project_of_another_store_and_a_spoiled_binding_are_refused(
         assert (refused.status, refused.err.count("\n")) == (1, 1)
 
 
+def test_an_adjudicators_project_is_no_read(
+    opened: Path, pathquorum: Callable[..., CommandResult]
+) -> None:
+    refused = pathquorum("pull", opened, "--annotator", "P1", "--protocol", "prostate")
+    assert refused.status == 1
+    assert "`pathquorum adjudicate collect` reads" in refused.err
+
+
 def test_a_slide_that_is_not_here_is_named(
     opened: Path, pathquorum: Callable[..., CommandResult], tmp_path: Path
 ) -> None:

@@ -81,7 +81,7 @@ def project_with(folder: Path, transform: str) -> Path:
         process.stop()
     content = json.loads(path.read_bytes())
     entry = content["images"][0]
-    entry["serverBuilder"] = TRANSFORMS[transform](entry["serverBuilder"])
+    entry["serverBuilder"] = TRANSFORMS_OF_SCANS[transform](entry["serverBuilder"])
     path.write_text(json.dumps(content))
     return path
 
@@ -108,17 +108,31 @@ def test_what_qupath_shows_at_a_place_is_what_the_slide_has_there(
     assert shapely.box(0, 0, *SIZE_PX).contains(whole)
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS)
+TRANSFORMS_OF_SCANS: dict[str, Any] = {
+    **TRANSFORMS,
+    # As QuPath's OpenSlide reader shows a slide of which only a part was scanned.
+    "scanned": lambda builder: {**builder, "metadata": {"width": 80, "height": 50}},
+    "scanned and turned": lambda builder: TRANSFORMS["quarter"](
+        {**builder, "metadata": {"width": 80, "height": 50}}
+    ),
+}
+BOUNDS = (15, 3, 80, 50)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS_OF_SCANS)
 def test_from_the_store_into_qupath_and_back_outlines_are_the_same(
     qupath_version: str, store: Store, tmp_path: Path, transform: str
 ) -> None:
     path = project_with(tmp_path, transform)
+    bounds = BOUNDS if transform.startswith("scanned") else None
     with store.writing() as session:
-        slide = add_slide_without_image(session, "A", width_px=100, height_px=60, mpp=0.5).id
+        row = add_slide_without_image(session, "A", width_px=100, height_px=60, mpp=0.5)
+        row.bounds = None if bounds is None else list(bounds)
+        slide = row.id
     drawn = [ours(62.3125, size=9), ours(70.1, size=4.7)]
     assert push(store, path, "run/1", [SlideObjects(slide, "A", drawn)]).pushed == 2
     (source,) = open_project(path)
-    frame, _ = source.placement(SlideExtent("A", *SIZE_PX, 0.5, None))
+    frame, _ = source.placement(SlideExtent("A", *SIZE_PX, 0.5, bounds))
     back = {
         str(thing.uuid): frame.place_object(thing).geometry
         for batch in source.batches()
