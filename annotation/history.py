@@ -12,9 +12,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.errors import InputError, UnknownNameError
+from annotation.frames import WHOLE_SLIDE, Frame
 from annotation.geojson.writer import write_feature_collection
 from annotation.lookup import find_annotator, find_pull, find_slide
 from annotation.paths import file_name, inside
+from annotation.recognition import extent_of
 from annotation.records import PathObject, measurements_from_json
 from annotation.revisions import parse_as_of, revisions_in_force
 from annotation.tables import Annotation, Pull, PullRead, Read, Revision, Slide
@@ -76,6 +78,9 @@ def diff(session: Session, first: int, second: int) -> list[dict[str, Any]]:
 def restore(session: Session, pull: int, target: Path) -> tuple[list[dict[str, Any]], list[Path]]:
     """Write the state that a pull left as GeoJSON that QuPath reads.
 
+    Where QuPath showed only what was scanned of a slide, coordinates are those of what it showed,
+    and the file says how large that is, so that a later pull knows.
+
     Parameters
     ----------
     target
@@ -88,7 +93,7 @@ def restore(session: Session, pull: int, target: Path) -> tuple[list[dict[str, A
     """
     number = find_pull(session, pull).id
     slides = session.execute(
-        select(Read.id, Slide.name)
+        select(Read.id, Slide)
         .join(Slide, Read.slide_id == Slide.id)
         .where(Read.id.in_(_reads_of(session, [number])))
         .order_by(Slide.name)
@@ -101,13 +106,34 @@ def restore(session: Session, pull: int, target: Path) -> tuple[list[dict[str, A
     rows: list[dict[str, Any]] = []
     files: list[Path] = []
     for read, slide in slides:
-        path = target if as_file else inside(target, file_name(slide, ".geojson"))
+        path = target if as_file else inside(target, file_name(slide.name, ".geojson"))
+        to_image, about = _shown(session, read, slide, number)
         standing = list(revisions_in_force(session, [read], number))
         placed = [(a, r) for a, r in standing if r.geometry is not None]
-        write_feature_collection(path, (path_object(a, r) for a, r in placed))
+        write_feature_collection(
+            path,
+            (to_image.place_object(path_object(a, r)) for a, r in placed),
+            foreign_members=about,
+        )
         rows += _rows(session, standing)
         files.append(path)
     return rows, files
+
+
+def _shown(
+    session: Session, read: int, slide: Slide, pull: int
+) -> tuple[Frame, dict[str, dict[str, int]]]:
+    """From the slide to what QuPath showed of it at a pull, and what a file says of that."""
+    counts = session.scalars(
+        select(PullRead.counts)
+        .where(PullRead.read_id == read, PullRead.pull_id <= pull)
+        .order_by(PullRead.pull_id.desc())
+    ).first()
+    bounds = extent_of(slide).bounds
+    if bounds is None or (counts or {}).get("frame") != Frame(x0=bounds[0], y0=bounds[1]).to_list():
+        return WHOLE_SLIDE, {}
+    about = {"format": 1, "width_px": bounds[2], "height_px": bounds[3]}
+    return Frame(x0=bounds[0], y0=bounds[1]).inverse, {"pathquorum": about}
 
 
 def path_object(annotation: Annotation, revision: Revision) -> PathObject:

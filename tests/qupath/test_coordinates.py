@@ -198,6 +198,36 @@ def test_a_pull_records_the_frame_and_stores_the_slides_coordinates(
     assert "a copy reduced 2 times" in refused.err
 
 
+def test_a_restored_state_lies_as_qupath_showed_it_and_is_pulled_as_the_same(
+    qupath_version: str, store: Store, pathquorum: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "p.toml").write_text(PROTOCOL)
+    pathquorum("protocol", "add", tmp_path / "p.toml")
+    pathquorum("annotator", "add", "P1", "--role", "pathologist")
+    with store.writing() as session:
+        row = add_slide_without_image(session, "A", width_px=100, height_px=60, mpp=0.5)
+        row.bounds = list(BOUNDS)
+    path = project_with(tmp_path, "scanned")
+    process = QuPathProcess(0)
+    (image,) = read_project(path).images
+    drawn = [PathObject(
+        "8f3a1c52-77aa-4a6b-9b5e-0f9d1c2b3a41", "annotation", "Benign", None, False,
+        shapely.box(2, 30, 12, 40),
+    )]  # fmt: skip
+    written = process.write(None, server=image.server, add=drawn)
+    process.stop()
+    image.folder.mkdir(parents=True)
+    image.data.write_bytes(written.data)
+    arguments = ("--annotator", "P1", "--protocol", "p", "--json")
+    assert pathquorum("pull", path, *arguments).status == 0
+    assert pathquorum("restore", 1, "--to", tmp_path / "A.geojson").status == 0
+    ring = json.loads((tmp_path / "A.geojson").read_bytes())["features"][0]["geometry"]
+    assert np.array(ring["coordinates"][0]).min(axis=0).tolist() == [2, 30]
+    (read,) = pathquorum("pull", tmp_path / "A.geojson", *arguments).json["reads"]
+    assert (read["unchanged"], read["changed"], read["added"]) == (1, 0, 0)
+    assert read["frame"] == [1, 0, 0, 1, 15, 3]
+
+
 def test_an_image_under_another_name_is_recognised_by_what_it_holds(
     qupath_version: str, pathquorum: Any, tmp_path: Path, shared_data: Path
 ) -> None:
