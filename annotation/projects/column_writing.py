@@ -22,6 +22,9 @@ from annotation.records import PathObject
 
 __all__ = ["columns_of"]
 
+_MADE = frozenset(KINDS[:4])
+"""Object types that can be made."""
+
 _POINT, _LINE, _RING, _POLYGON, _MULTIPOINT, _MULTILINE, _MULTIPOLYGON, _COLLECTION = range(8)
 
 
@@ -142,24 +145,29 @@ def _check(objects: Sequence[PathObject], geometries: NDArray[np.object_]) -> No
     strange[owner[~np.isfinite(xy).all(axis=1)]] = True
     single = (kinds == _POLYGON) & (shapely.get_num_interior_rings(geometries) == 0)
     # QuPath keeps the vertices of a single ring, whatever they cross; anything else it mends.
-    mended = (kinds >= _POLYGON) & ~single & ~shapely.is_valid(geometries)
-    for i, thing in enumerate(objects):
-        reason = None
-        if thing.uuid is None or thing.object_type not in KINDS[:4]:
+    mended = np.zeros(len(objects), dtype=bool)
+    compound = np.flatnonzero((kinds >= _POLYGON) & ~single)
+    mended[compound] = ~shapely.is_valid(geometries[compound])
+    nothing = shapely.is_missing(geometries) | shapely.is_empty(geometries)
+    dropped = np.isin(kinds, (_COLLECTION, _RING))
+    named = [thing.uuid is not None and thing.object_type in _MADE for thing in objects]
+    faulty = nothing | strange | dropped | mended | ~np.array(named, dtype=bool)
+    for i in np.flatnonzero(faulty).tolist():
+        thing = objects[i]
+        if thing.uuid is None or thing.object_type not in _MADE:
             reason = "has no UUID" if thing.uuid is None else f"is a {thing.object_type}"
-        elif geometries[i] is None or geometries[i].is_empty:
+        elif nothing[i]:
             reason = "has an empty outline"
         elif strange[i]:
             reason = "has coordinates that are no numbers"
-        elif kinds[i] in (_COLLECTION, _RING):
+        elif dropped[i]:
             reason = f"is a {geometries[i].geom_type}, of which QuPath drops parts"
-        elif mended[i]:
+        else:
             reason = "has an outline that QuPath would change: it is not valid"
-        if reason is not None:
-            raise InputError(
-                f"object {thing.uuid or i} {reason}; nothing was written, mend it first",
-                object=thing.uuid,
-            )
+        raise InputError(
+            f"object {thing.uuid or i} {reason}; nothing was written, mend it first",
+            object=thing.uuid,
+        )
 
 
 def _shapes(geometries: NDArray[np.object_], ellipse: NDArray[np.bool_]) -> NDArray[np.int8]:
