@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -91,6 +91,7 @@ def decide_together(
     reason: str,
     answer: str,
     path_class: str | None = None,
+    drawn: Mapping[int, str] | None = None,
 ) -> list[Decision]:
     """Give several disputes one answer: all of them or none.
 
@@ -101,6 +102,9 @@ def decide_together(
     ----------
     answer
         ``class`` (then ``path_class`` says which), ``indeterminate`` or ``exclude``.
+    drawn
+        What the adjudicator drew to answer a dispute, as WKT in level-0 pixels: it stays in the
+        trail, the decision holds for the dispute as a whole.
 
     Raises
     ------
@@ -137,13 +141,20 @@ def decide_together(
     session.add_all(decisions)
     session.flush()
     for decision in decisions:
+        outline = (drawn or {}).get(decision.dispute_id)
         record(
             session,
             actor=adjudicator,
             action="dispute decided",
             subject=f"dispute:{decision.dispute_id}",
             old={"state": "open"},
-            new={"decision": decision.id, "answer": answer, "class": path_class, "signed": False},
+            new={
+                "decision": decision.id,
+                "answer": answer,
+                "class": path_class,
+                "signed": False,
+                **({} if outline is None else {"drawn": outline}),
+            },
             reason=decision.reason,
         )
     return decisions

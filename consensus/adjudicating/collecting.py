@@ -123,7 +123,7 @@ def collect(
             disputes=still_open,
         )
     result.open = still_open
-    _decide(session, answers, entries, by, result)
+    _decide(session, answers, entries, by, found.outlines, result)
     return result
 
 
@@ -134,6 +134,7 @@ class _Found:
     disputes: dict[str, PathObject] = field(default_factory=dict)
     slide_of: dict[str, int] = field(default_factory=dict)
     drawn: list[tuple[int, PathObject]] = field(default_factory=list)
+    outlines: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -226,6 +227,7 @@ def _answers(
         drawn = _Answer(*classes.answer(thing.path_class, where), _reason(thing, reason))
         for number in numbers:
             given = answers.setdefault(number, drawn)
+            found.outlines[number] = shapely.to_wkt(thing.geometry, rounding_precision=2)
             if (given.answer, given.path_class) != (drawn.answer, drawn.path_class):
                 raise ConflictError(
                     f"dispute {number} on {entries[number].slide} has two answers in the project, "
@@ -235,7 +237,7 @@ def _answers(
                 )
         found.notes.append(
             f"an annotation {thing.path_class!r} at {_place(thing)} answers "
-            f"{', '.join(f'dispute {n}' for n in numbers)} as a whole; its outline is not kept"
+            f"{', '.join(f'dispute {n}' for n in numbers)} as a whole; its outline stays in the trail"
         )
     for number, answer in answers.items():
         if not answer.reason and entries[number].state == "open":
@@ -277,6 +279,7 @@ def _decide(
     answers: Mapping[int, _Answer],
     entries: Mapping[int, QueueEntry],
     by: str,
+    outlines: Mapping[int, str],
     result: Collected,
 ) -> None:
     together: dict[_Answer, list[int]] = {}
@@ -301,6 +304,7 @@ def _decide(
             reason=answer.reason,
             answer=answer.answer,
             path_class=answer.path_class,
+            drawn=outlines,
         )
         result.decided += numbers
     result.decided.sort()

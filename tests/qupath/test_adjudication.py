@@ -17,7 +17,7 @@ from annotation.projects.process import QuPathProcess
 from annotation.qupath import open_project
 from annotation.records import PathObject
 from annotation.store import Store
-from annotation.tables import Slide
+from annotation.tables import Event, Slide
 from consensus.adjudicating.collecting import DESCRIPTION
 from tests.conftest import CommandResult
 from tests.consensus.built_run import Item, build_run
@@ -191,13 +191,17 @@ def test_what_cannot_be_taken_is_one_line_and_decides_nothing(
 
 
 def test_a_drawn_region_answers_what_it_covers(
-    opened: Path, pathquorum: Callable[..., CommandResult]
+    opened: Path, pathquorum: Callable[..., CommandResult], store: Store
 ) -> None:
     edited(opened, lambda t: t, (1, drawn(shapely.buffer(FIRST, -10), "=Tumor")))
     result = pathquorum("adjudicate", "collect", opened.parent, "--by", "L", "--partial", "--json")
     assert result.status == 0, result.err
     assert result.json["decided"] == [1]
-    assert any("its outline is not kept" in note for note in result.json["notes"])
+    assert any("its outline stays in the trail" in note for note in result.json["notes"])
+    with store.reading() as session:
+        (event,) = session.query(Event).filter_by(action="dispute decided")
+    assert event.new is not None
+    assert shapely.from_wkt(event.new["drawn"]).equals(shapely.buffer(FIRST, -10))
 
 
 def test_a_project_of_another_store_and_a_spoiled_binding_are_refused(
