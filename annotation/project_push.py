@@ -8,7 +8,6 @@ instead of being overwritten.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +19,20 @@ from annotation.digests import geometry_digests
 from annotation.distribution.binding import read_binding, study_id
 from annotation.distribution.unread_images import kept_unread
 from annotation.errors import ConflictError, InputError, RefusedError, UnknownNameError
-from annotation.frames import Frame
 from annotation.geometry import to_wkb
+from annotation.project_changes import ImageChange, change_of, is_changed_here
 from annotation.projects.entry import slide_names
 from annotation.projects.files import ProjectFile, ProjectImage
 from annotation.projects.image_files import find_image
 from annotation.projects.image_frames import frame_of
-from annotation.projects.project_writing import ImageObjects, OpenedProject, opened_for_writing
+from annotation.projects.project_writing import OpenedProject, opened_for_writing
 from annotation.push_result import PushResult, listed
-from annotation.pushed import is_changed, same_outline
 from annotation.recognition import extent_of, slide_of_file, slide_of_names
-from annotation.records import PathObject
 from annotation.staged_files import SlideObjects
 from annotation.store import Store, now
 from annotation.tables import Assignment, PushedObject, Slide
 
 __all__ = ["push_to_project", "revert_from_project"]
-
-
-@dataclass
-class _Change:
-    """What a push does to one image: what goes in, what goes out, and what is on record of it."""
-
-    target: str
-    slide_id: int
-    add: list[PathObject] = field(default_factory=list)
-    remove: list[str] = field(default_factory=list)
-    recorded: list[PathObject] = field(default_factory=list)
-    forgotten: list[str] = field(default_factory=list)
-    skipped: int = 0
-    replaced: int = 0
 
 
 def push_to_project(
@@ -106,7 +89,7 @@ def _push_image(
     row = session.get_one(Slide, slide.slide_id)
     frame = frame_of(image, extent_of(row))
     held = opened.read(image)
-    change = _change_of(held, target, slide, rows, frame)
+    change = change_of(held, target, slide, rows, frame)
     result.skipped += change.skipped
     result.targets.append(target)
     if change.forgotten:
@@ -121,70 +104,6 @@ def _push_image(
     result.replaced += change.replaced
     result.removed += len(change.remove) - change.replaced
     events[str(image.number)] = sha256
-
-
-def _change_of(
-    held: ImageObjects,
-    target: str,
-    slide: SlideObjects,
-    rows: dict[str, PushedObject],
-    frame: Frame,
-) -> _Change:
-    """What has to change so that the image holds these objects of ours and no others.
-
-    Parameters
-    ----------
-    frame
-        From the image's coordinates to the slide's, in which ours are.
-
-    Raises
-    ------
-    ConflictError
-        A person has changed one of ours, or an object that is not ours has its UUID.
-    """
-    change = _Change(target, slide.slide_id)
-    new = {str(thing.uuid): thing for thing in slide.objects}
-    theirs: list[str] = []
-    for uuid, thing in new.items():
-        there, row = _on_slide(held, uuid, frame), rows.get(uuid)
-        if there is None:
-            change.add.append(thing)
-            change.forgotten += [uuid] if row is not None else []
-        elif there.path_class == thing.path_class and same_outline(there.geometry, thing.geometry):
-            change.skipped += 1
-            change.recorded += [thing] if row is None else []
-        elif row is not None and not _is_changed(row, there):
-            change.add.append(thing)
-            change.remove.append(uuid)
-            change.forgotten.append(uuid)
-            change.replaced += 1
-        else:
-            theirs.append(uuid)
-    for uuid in rows.keys() - new.keys():
-        there = _on_slide(held, uuid, frame)
-        if there is not None and _is_changed(rows[uuid], there):
-            theirs.append(uuid)
-            continue
-        change.forgotten.append(uuid)
-        change.remove += [uuid] if there is not None else []
-    if theirs:
-        raise ConflictError(
-            f"image {held.image.name!r} of {held.image.project} holds objects of this push that were "
-            f"changed since ({listed(sorted(theirs))}), so they stay and nothing was pushed; pull what "
-            "was changed, then remove them in QuPath and push again",
-            target=target,
-        )
-    return change
-
-
-def _on_slide(held: ImageObjects, uuid: str, frame: Frame) -> PathObject | None:
-    there = held.objects.get(uuid)
-    return None if there is None else frame.place_object(there)
-
-
-def _is_changed(row: PushedObject, there: PathObject) -> bool:
-    (digest,) = geometry_digests([there.geometry])
-    return is_changed(row, there, digest)
 
 
 def revert_from_project(
@@ -231,7 +150,9 @@ def revert_from_project(
                     for uuid in rows
                     if uuid in held.objects
                 }
-                changed += [uuid for uuid, thing in there.items() if _is_changed(rows[uuid], thing)]
+                changed += [
+                    uuid for uuid, thing in there.items() if is_changed_here(rows[uuid], thing)
+                ]
                 if there and not changed:
                     sha256 = opened.change(held, add=[], remove=sorted(there))
                     events[str(images[target].number)] = sha256
@@ -305,7 +226,7 @@ def _forget(session: Session, origin: str, target: str, uuids: Sequence[str]) ->
 
 
 def _store(
-    session: Session, origin: str, change: _Change, sha256: str, image: ProjectImage
+    session: Session, origin: str, change: ImageChange, sha256: str, image: ProjectImage
 ) -> None:
     """Record what is about to be in the project, and see that it is recorded."""
     things = [*change.add, *change.recorded]

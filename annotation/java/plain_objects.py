@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid as uuids_of_python
 from collections import Counter
 from collections.abc import Collection
@@ -12,27 +11,18 @@ import numpy as np
 import shapely
 
 from annotation.java.groovy_objects import path_classes
-from annotation.java.image_data import stream_of
+from annotation.java.growing_columns import GrowingColumns
+from annotation.java.plain_image_data import PlainImageData
 from annotation.projects.columns import (
-    ARRAYS,
     COLORED,
     KINDS,
     LOCKED,
-    MISSING,
     ObjectColumns,
     Shape,
 )
 
 __all__ = ["PlainObjects"]
 
-_HEADER_BYTES = 1 << 16
-
-_KINDS = {
-    "TMACoreObject": "tma_core",
-    "PathCellObject": "cell",
-    "PathTileObject": "tile",
-    "PathAnnotationObject": "annotation",
-}
 _SHAPES = {
     "PolygonROI": Shape.POLYGON,
     "RectangleROI": Shape.RECTANGLE,
@@ -83,7 +73,7 @@ class PlainObjects:
         """Columns of a Java list of objects."""
         from jpype import JException
 
-        rows = _Rows()
+        rows = GrowingColumns()
         rejected = []
         for thing in objects:
             try:
@@ -230,125 +220,6 @@ class PlainObjects:
             "annotationClassificationCounts": dict(classes[True]),
             "detectionClassificationCounts": dict(classes[False]),
         }
-
-
-class PlainImageData:
-    """The content of a ``data.qpdata`` by QuPath's own reading and writing of it.
-
-    QuPath wants an image to go with it, of which it asks no more than where it is.
-    """
-
-    def __init__(self, data: bytes | memoryview) -> None:
-        from jpype import JClass, JProxy
-
-        self._path_io = JClass("qupath.lib.io.PathIO")
-        builder, path = self._server(data)
-        server = JProxy(
-            "qupath.lib.images.servers.ImageServer",
-            dict={"getBuilder": lambda: builder, "getPath": lambda: path, "close": lambda: None},
-        )
-        of_pixels = JClass("java.awt.image.BufferedImage").class_
-        self._data = self._path_io.readImageData(stream_of(data), None, server, of_pixels)
-        self.root = self._data.getHierarchy().getRootObject()
-
-    @staticmethod
-    def _server(data: bytes | memoryview) -> tuple[Any, str]:
-        """How QuPath makes the image, and its path, from the JSON at the beginning."""
-        from jpype import JClass, JString
-
-        begins = bytes(data[:_HEADER_BYTES])
-        start = begins.index(b"{")
-        header, _ = json.JSONDecoder().raw_decode(begins[start:].decode("utf-8", "replace"))
-        builders = JClass("qupath.lib.images.servers.ImageServerBuilder$ServerBuilder").class_
-        gson = JClass("qupath.lib.io.GsonTools").getInstance()
-        return gson.fromJson(JString(json.dumps(header["server"])), builders), str(header.get("id"))
-
-    def to_bytes(self) -> bytes:
-        """All of it, as QuPath writes it."""
-        from jpype import JClass
-
-        buffer = JClass("java.io.ByteArrayOutputStream")()
-        self._path_io.writeImageData(buffer, self._data)
-        return bytes(memoryview(buffer.toByteArray()))
-
-
-class _Rows:
-    """Columns that grow by an object at a time."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, list[Any]] = {name: [] for name in ARRAYS if name != "wkb"}
-        self._wkb: list[bytes] = []
-        self._wkb_size = 0
-        self._texts: dict[str, int] = {}
-        self._classes: dict[str, int] = {}
-        self._colors: list[int | None] = []
-
-    def add(self, thing: Any, outlines: list[tuple[int, bytes]]) -> None:
-        row, parent, roi = self._of, thing.getParent(), thing.getROI()
-        nested = parent is not None and not parent.isRootObject()
-        row["uuid"] += _halves(thing.getID())
-        row["parent"] += _halves(parent.getID()) if nested else (0, 0)
-        kind = _KINDS.get(str(thing.getClass().getSimpleName()), "detection")
-        row["kind"].append(KINDS.index(kind))
-        color, name = thing.getColor(), thing.getName()
-        missing = kind == "tma_core" and thing.isMissing()
-        row["flags"].append(
-            (LOCKED if thing.isLocked() else 0)
-            | (COLORED if color is not None else 0)
-            | (MISSING if missing else 0)
-        )
-        row["color"].append(0 if color is None else int(color))
-        row["path_class"].append(self._class(thing.getPathClass()))
-        row["name"].append(-1 if name is None else self._text(name))
-        row["z"].append(int(roi.getZ()))
-        row["t"].append(int(roi.getT()))
-        row["c"].append(int(roi.getC()))
-        for shape, end, (kind_of_shape, wkb) in zip(
-            ("shape", "nucleus_shape"),
-            ("outline_end", "nucleus_end"),
-            [*outlines, (int(Shape.OTHER), b"")][:2],
-            strict=True,
-        ):
-            self._wkb.append(wkb)
-            self._wkb_size += len(wkb)
-            row[shape].append(kind_of_shape)
-            row[end].append(self._wkb_size)
-        if thing.hasMeasurements():
-            for entry in thing.getMeasurements().entrySet():
-                row["measurement_name"].append(self._text(entry.getKey()))
-                row["measurement"].append(float(entry.getValue()))
-        row["measurement_end"].append(len(row["measurement"]))
-        for entry in thing.getMetadata().entrySet():
-            row["metadata"] += (self._text(entry.getKey()), self._text(entry.getValue()))
-        row["metadata_end"].append(len(row["metadata"]))
-
-    def _text(self, text: Any) -> int:
-        return self._texts.setdefault(str(text), len(self._texts))
-
-    def _class(self, of: Any) -> int:
-        if of is None or not str(of.toString()).strip():
-            return -1
-        name = str(of.toString())
-        if name not in self._classes:
-            self._classes[name] = len(self._classes)
-            self._colors.append(None if of.getColor() is None else int(of.getColor()))
-        return self._classes[name]
-
-    def columns(self, rejected: list[tuple[str, str]]) -> ObjectColumns:
-        arrays = {name: np.array(row, dtype=ARRAYS[name]) for name, row in self._of.items()}
-        arrays["wkb"] = np.frombuffer(b"".join(self._wkb), dtype=np.uint8)
-        return ObjectColumns(
-            n=len(self._of["kind"]),
-            arrays=arrays,
-            texts=list(self._texts),
-            class_names=list(self._classes),
-            class_colors=self._colors,
-            rejected=rejected,
-        )
-
-
-def _halves(uuid: Any) -> tuple[int, int]:
-    return int(uuid.getMostSignificantBits()), int(uuid.getLeastSignificantBits())
 
 
 def _uuids(columns: ObjectColumns, name: str) -> list[uuids_of_python.UUID]:
