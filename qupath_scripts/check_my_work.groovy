@@ -6,7 +6,7 @@
  * From a command line: QuPath script check_my_work.groovy -p project.qpproj
  *
  * It changes nothing. The protocol stands in the next line, where `pathquorum scripts --protocol NAME`
- * has put it; without one, the project's classes are taken.
+ * has put it; without one, the project's classes are taken. Needs QuPath 0.5 or later.
  */
 PROTOCOL = ""
 
@@ -113,9 +113,10 @@ for (PathObject thing : rated.findAll { it.getROI().isArea() }) {
         if (other.is(thing) || other.getPathClass() == thing.getPathClass())
             continue
         Geometry two = outlines.get(other)
-        double smaller = Math.min(one.getArea(), two.getArea())
+        double smaller = Math.min(one.getArea(), two.getArea()), larger = Math.max(one.getArea(), two.getArea())
         double shared = one.intersection(two).getArea()
-        if (shared > 0.01 * smaller && shared < 0.99 * smaller)
+        // Nearly the same outline under two classes is no nesting.
+        if (shared > 0.01 * smaller && (shared < 0.99 * smaller || shared > 0.99 * larger))
             crossing.add(thing)
     }
 }

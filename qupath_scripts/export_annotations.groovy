@@ -6,7 +6,7 @@
  * the project.
  * From a command line: QuPath script export_annotations.groovy -p project.qpproj [-a FOLDER]
  *
- * It changes nothing in the project. An object that QuPath can't write is named, and the others are
+ * All objects of an image are written, detections too. It changes nothing in the project. An object that QuPath can't write is named, and the others are
  * written all the same.
  */
 import java.nio.charset.StandardCharsets
@@ -79,7 +79,11 @@ Map about = [
 def gson = GsonTools.getInstance()
 Map labels = entry == null ? [:] : entry.getMetadataMap()
 
-String safe = name.replaceAll('[\\\\/:*?"<>|]', "_")
+def safeName = { it.replaceAll('[\\\\/:*?"<>|]', "_") }
+String safe = safeName(name)
+// Images of one name must not write over each other's file.
+if (entry != null && getProject().getImageList().count { safeName(it.getImageName()) == safe } > 1)
+    safe += " - " + entry.getID()
 File file = new File(folder, safe + ".geojson")
 File part = new File(folder, safe + ".geojson.part")
 part.withWriter("UTF-8") { writer ->

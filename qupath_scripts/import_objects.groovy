@@ -7,7 +7,7 @@
  * FILE may be a folder: then the file that bears the image's name is taken.
  *
  * It adds only what isn't there yet, and takes out only what bears pathquorum's mark. What you drew is
- * never changed.
+ * never changed. Needs QuPath 0.5 or later.
  */
 import java.util.zip.GZIPInputStream
 
@@ -58,8 +58,8 @@ if (!words.isEmpty()) {
 } else {
     try {
         def dialogs = Class.forName("qupath.fx.dialogs.FileChoosers")
-        file = dialogs.getMethod("promptForFile").invoke(null)
-    } catch (ReflectiveOperationException | LinkageError error) {
+        file = dialogs.promptForFile("What to import")
+    } catch (Exception | LinkageError error) {
         println "Say which file: -a FILE."
         return
     }

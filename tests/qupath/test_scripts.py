@@ -130,6 +130,21 @@ def test_an_export_is_pulled_as_the_project_is_and_says_when_and_of_what(
     assert held(project) == before
 
 
+def test_two_images_of_one_name_get_a_file_each(
+    process: QuPathProcess, scripts: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (600, 500), "white").save(tmp_path / "A.png")
+    uri = (tmp_path / "A.png").as_uri()
+    images = [NewImage("A.png", uri, [square(number, 10, 10, "Benign")]) for number in (1, 2)]
+    project = create_project(tmp_path / "p", images, classes=[], process=process)
+    run(scripts / "export_annotations.groovy", project)
+    exports = open_sources(project.parent / "exports")
+    assert [export.name for export in exports] == ["A.png - 1.geojson", "A.png - 2.geojson"]
+    assert all("A" in export.slide_names for export in exports)
+    found = [one.uuid for export in exports for batch in export.batches() for one in batch.objects]
+    assert found == [a_uuid(1), a_uuid(2)]
+
+
 def test_an_import_adds_only_what_is_missing_and_revert_takes_only_ours(
     make: Callable[..., Path], scripts: Path, tmp_path: Path
 ) -> None:
@@ -224,6 +239,7 @@ def test_clean_work_is_ready_to_hand_in(make: Callable[..., Path], scripts: Path
         (square(9, 450, 440, "Benign"), "1 annotation lies outside what you have read"),
         (square(9, 580, 10, "Ignore*"), "1 annotation reaches beyond the image"),
         (square(9, 130, 130, "Benign"), "2 annotations overlap one of another class"),
+        (square(9, 100, 100, "Benign"), "2 annotations overlap one of another class"),
         (thing(9, "POLYGON((1 1,2 2,3 3,1 1))", path_class="Benign"), "empty or broken outline"),
     ],
 )
