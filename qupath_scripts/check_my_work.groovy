@@ -10,12 +10,11 @@
  */
 PROTOCOL = ""
 
-import groovy.json.JsonSlurper
-
 import org.locationtech.jts.geom.Geometry
 import org.locationtech.jts.geom.util.GeometryFixer
 import org.locationtech.jts.index.strtree.STRtree
 
+import qupath.lib.io.GsonTools
 import qupath.lib.objects.PathObject
 
 import static qupath.lib.scripting.QP.*
@@ -40,7 +39,7 @@ if (imageData == null) {
     println "No image is open: open the image that you have annotated."
     return
 }
-def protocol = PROTOCOL.isEmpty() ? null : new JsonSlurper().parseText(new String(PROTOCOL.decodeBase64(), "UTF-8"))
+def protocol = PROTOCOL.isEmpty() ? null : GsonTools.getInstance().fromJson(new String(PROTOCOL.decodeBase64(), "UTF-8"), Map.class)
 List<String> known = protocol != null ? protocol.known : (getProject() == null ? [] : getProject().getPathClasses().collect { it.toString() })
 List<String> domainClasses = protocol != null ? protocol.domain : []
 List<String> ignored = protocol != null ? protocol.ignore : []

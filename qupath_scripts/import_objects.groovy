@@ -6,7 +6,8 @@
  * From a command line: QuPath script import_objects.groovy -p project.qpproj -i IMAGE -a FILE [-a revert]
  * FILE may be a folder: then the file that bears the image's name is taken.
  *
- * It adds only what isn't there yet, and takes out only what bears pathquorum's mark. What you drew is
+ * It adds only what isn't there yet, and takes out only what bears pathquorum's mark and is locked and
+ * named as it came: one that you unlocked or gave another class stays. What you drew is
  * never changed. Needs QuPath 0.5 or later.
  */
 import java.util.zip.GZIPInputStream
@@ -36,8 +37,13 @@ void save(entry, imageData) {
 
 if (words.contains("revert")) {
     List<PathObject> ours = new ArrayList<>(hierarchy.getAllObjects(false)).findAll { isOurs(it) }
+    List<PathObject> changed = ours.findAll {
+        !it.isLocked() || it.getPathClass() == null || it.getName() == null || !it.getName().endsWith(": " + it.getPathClass())
+    }
+    ours.removeAll(changed)
     hierarchy.removeObjects(ours, true)
     save(entry, imageData)
+    changed.each { println "Stays, for it was unlocked or given another class: " + it.getName() + " (" + it.getID() + ")" }
     println "Took out " + ours.size() + " objects of pathquorum's; what you drew is as it was."
     return
 }

@@ -10,9 +10,8 @@
  */
 PROTOCOL = ""
 
-import groovy.json.JsonSlurper
-
 import qupath.lib.common.ColorTools
+import qupath.lib.io.GsonTools
 import qupath.lib.objects.classes.PathClass
 
 import static qupath.lib.scripting.QP.*
@@ -25,14 +24,20 @@ if (getProject() == null) {
     println "No project is open."
     return
 }
-def protocol = new JsonSlurper().parseText(new String(PROTOCOL.decodeBase64(), "UTF-8"))
+def protocol = GsonTools.getInstance().fromJson(new String(PROTOCOL.decodeBase64(), "UTF-8"), Map.class)
 List<PathClass> classes = []
 for (said in protocol.classes) {
     PathClass one = PathClass.fromString(said.name)
     if (said.color != null)
-        one.setColor(ColorTools.packRGB(said.color[0], said.color[1], said.color[2]))
+        one.setColor(ColorTools.packRGB(said.color[0] as int, said.color[1] as int, said.color[2] as int))
     classes.add(one)
 }
+// QuPath ignores a list that is as long as the one before, so that one goes first.
+getProject().setPathClasses([])
 getProject().setPathClasses(classes)
+if (getProject().getPathClasses() as List != classes) {
+    println "QuPath did not take the classes: it has " + getProject().getPathClasses().join(", ") + "."
+    return
+}
 getProject().syncChanges()
 println "The project has the " + classes.size() + " classes of " + protocol.name + " " + protocol.version + ": " + classes.join(", ") + "."

@@ -23,7 +23,7 @@ from annotation.qupath import open_project
 from annotation.records import PathObject
 from annotation.sources import open_sources
 from tests.qupath.test_object_writing import a_uuid, every_kind, opened_with_paquo, thing
-from tests.qupath.test_project_push import held, ours
+from tests.qupath.test_project_push import held, ours, replaced
 
 pytestmark = pytest.mark.qupath
 
@@ -150,7 +150,7 @@ def test_an_import_adds_only_what_is_missing_and_revert_takes_only_ours(
 ) -> None:
     project = make(*every_kind())
     before = held(project)
-    pushed = [ours(10), ours(200)]
+    pushed = [replaced(ours(x), name="consensus 3: Benign") for x in (10, 200)]
     folder = tmp_path / "pushed"
     folder.mkdir()
     write_feature_collection(folder / "A.geojson", pushed)
@@ -164,6 +164,32 @@ def test_an_import_adds_only_what_is_missing_and_revert_takes_only_ours(
     assert held(project) == after
     assert run(script, project, "revert")[0].startswith("Took out 2 objects")
     assert held(project) == before
+
+
+def test_revert_leaves_what_a_person_unlocked_or_gave_another_class(
+    make: Callable[..., Path], scripts: Path
+) -> None:
+    same = replaced(ours(10), name="consensus 3: Benign")
+    unlocked = replaced(ours(100), name="consensus 3: Benign", locked=False)
+    other = replaced(ours(200), name="consensus 3: Benign", path_class="Tumor")
+    project = make(same, unlocked, other)
+    printed = run(scripts / "import_objects.groovy", project, "revert")
+    assert printed[-1].startswith("Took out 1 objects")
+    assert held(project)["A.png"].keys() == {str(unlocked.uuid), str(other.uuid)}
+    for thing_ in (unlocked, other):
+        assert any(str(thing_.uuid) in line for line in printed[:-1])
+
+
+def test_as_many_other_classes_give_way_to_those_of_the_protocol(
+    process: QuPathProcess, scripts: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (600, 500), "white").save(tmp_path / "A.png")
+    images = [NewImage("A.png", (tmp_path / "A.png").as_uri())]
+    others = [(name, None) for name in ("One", "Two", "Three", "Four")]
+    project = create_project(tmp_path / "p", images, classes=others, process=process)
+    run(scripts / "set_up_classes.groovy", project)
+    classes = opened_with_paquo(project)["classes"]
+    assert [name for name, _ in classes] == ["Benign", TUMOR, "Region*", "Ignore*"]
 
 
 def test_a_file_of_somebody_elses_objects_is_not_imported(
