@@ -91,7 +91,11 @@ def find_image(
         if moved.is_file():
             return FoundImage(moved, "beside the project")
     if slides_root is not None:
-        found = list(_below(slides_root, named.name))
+        found = _below(slides_root, named.name)
+        if found is None:
+            return (
+                f"{slides_root} holds more than {_MOST_FOLDERS:,} folders, too many to look through"
+            )
         if len(found) == 1:
             return FoundImage(found[0], "by name")
         if found:
@@ -113,13 +117,15 @@ def _moved_along(project: ProjectFile, named: PurePath) -> Iterator[Path]:
     yield Path(os.path.normpath(project.path.parent.joinpath(*parts.parts)))
 
 
-def _below(root: Path, name: str) -> Iterator[Path]:
-    """Files of a name below a folder."""
+def _below(root: Path, name: str) -> list[Path] | None:
+    """Files of a name below a folder; None where there are too many folders to look through."""
+    found: list[Path] = []
     for visited, (folder, folders, files) in enumerate(os.walk(root)):
-        if visited > _MOST_FOLDERS:
-            return
+        if visited >= _MOST_FOLDERS:
+            return None
         folders.sort()
         if name in files:
             path = (Path(folder) / name).resolve()
             if path.is_relative_to(root.resolve()):
-                yield path
+                found.append(path)
+    return found

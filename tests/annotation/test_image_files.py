@@ -88,3 +88,17 @@ def test_an_image_that_moved_by_itself_is_looked_for_below_the_slides_root_only(
 def test_what_lies_on_a_network_is_not_fetched(tmp_path: Path) -> None:
     project = project_of(tmp_path / "p", "file:/p/project.qpproj", "https://example.org/A.svs")
     assert "https:, which is not fetched" in str(found(project))
+
+
+def test_a_file_is_not_taken_for_the_only_one_where_not_all_folders_were_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "slides"
+    for folder in ("a", "b", "c"):
+        (root / folder).mkdir(parents=True)
+    (root / "a/A.svs").touch()
+    project = project_of(tmp_path / "p", "file:/old/p/project.qpproj", "file:/gone/A.svs")
+    monkeypatch.setattr("annotation.projects.image_files._MOST_FOLDERS", 4)
+    assert found(project, root) == FoundImage(root / "a/A.svs", "by name")
+    monkeypatch.setattr("annotation.projects.image_files._MOST_FOLDERS", 3)
+    assert "more than 3 folders" in str(found(project, root))
