@@ -8,6 +8,7 @@ instead of being overwritten.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from annotation.projects.image_files import find_image
 from annotation.projects.image_frames import frame_of
 from annotation.projects.project_writing import OpenedProject, opened_for_writing
 from annotation.push_result import PushResult, listed
-from annotation.recognition import extent_of, slide_of_file, slide_of_names
+from annotation.recognition import extent_of, slide_of_image
 from annotation.staged_files import SlideObjects
 from annotation.store import Store, now
 from annotation.tables import Assignment, PushedObject, Slide
@@ -184,10 +185,13 @@ def _images(session: Session, project: ProjectFile) -> dict[int, ProjectImage]:
         slide = (
             session.get_one(Slide, assignment.slide_id)
             if assignment is not None
-            else slide_of_names(session, slide_names(image))
+            else slide_of_image(
+                session,
+                f"{project.path.name}, image {image.name!r}",
+                slide_names(image),
+                partial(_file_of, project, image),
+            )
         )
-        if slide is None and not isinstance(found := find_image(project, image), str):
-            slide = slide_of_file(session, found.path)
         if slide is None:
             continue
         other = images.setdefault(slide.id, image)
@@ -198,6 +202,11 @@ def _images(session: Session, project: ProjectFile) -> dict[int, ProjectImage]:
                 slide=slide.name,
             )
     return images
+
+
+def _file_of(project: ProjectFile, image: ProjectImage) -> Path | None:
+    found = find_image(project, image)
+    return None if isinstance(found, str) else found.path
 
 
 def _rows(session: Session, origin: str, target: str) -> dict[str, PushedObject]:

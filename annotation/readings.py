@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from annotation.errors import SourceError
 from annotation.lookup import find_annotator, find_protocol, find_slide
-from annotation.recognition import slide_of_file, slide_of_names
+from annotation.recognition import slide_of_image
 from annotation.sources import ReadSource
 from annotation.tables import Annotator, Assignment, ProtocolVersion, Slide
 
@@ -72,6 +72,8 @@ def named_readings(
     ------
     UnknownNameError, SourceError
         There is no such annotator, protocol or slide.
+    ConflictError
+        An image bears the name of one slide, and its file is another one.
     """
     person = find_annotator(session, annotator)
     version = find_protocol(session, protocol)
@@ -85,11 +87,9 @@ def _slide(
 ) -> Slide:
     if named is not None:
         return find_slide(session, named)
-    found = slide_of_names(session, source.slide_names)
-    if found is not None:
-        return found
-    path = source.image_path(slides_root)
-    found = slide_of_file(session, path) if path is not None else None
+    found = slide_of_image(
+        session, source.name, source.slide_names, lambda: source.image_path(slides_root)
+    )
     if found is not None:
         return found
     tried = ", ".join(repr(name) for name in source.slide_names) or "no name"

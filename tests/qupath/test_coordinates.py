@@ -13,6 +13,7 @@ import pytest
 import shapely
 from PIL import Image
 
+from annotation.errors import ConflictError
 from annotation.frames import SlideExtent
 from annotation.projects.creating import NewImage, create_project
 from annotation.projects.files import read_project
@@ -21,6 +22,7 @@ from annotation.projects.process import QuPathProcess
 from annotation.push import SlideObjects, push, revert
 from annotation.qupath import open_project
 from annotation.records import PathObject
+from annotation.slides import fingerprint
 from annotation.store import Store
 from annotation.study import add_slide_without_image
 from tests.conftest import CommandResult
@@ -254,3 +256,28 @@ def test_an_image_under_another_name_is_recognised_by_what_it_holds(
     assert result.status == 0, result.err
     assert result.json["reads"][0]["slide"] == "CMU-1-Small-Region"
     assert any("by its fingerprint" in note for note in result.json["notes"])
+
+
+def test_an_image_that_bears_the_name_of_another_slide_is_neither_pulled_nor_pushed_into(
+    qupath_version: str, store: Store, pathquorum: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "p.toml").write_text(PROTOCOL)
+    pathquorum("protocol", "add", tmp_path / "p.toml")
+    pathquorum("annotator", "add", "P1", "--role", "pathologist")
+    drawn = NewImage("A", painted(tmp_path).as_uri(), [ours(60, size=5)])
+    process = QuPathProcess(0)
+    path = create_project(tmp_path / "p", [drawn], classes=[], process=process)
+    process.stop()
+    with store.writing() as session:
+        named = add_slide_without_image(session, "A", width_px=100, height_px=60, mpp=0.5)
+        held = add_slide_without_image(session, "Other", width_px=100, height_px=60, mpp=0.5)
+        held.fingerprint = fingerprint(tmp_path / "A.png")
+        slide = named.id
+    before = files(path)
+    refused = pathquorum("pull", path, "--annotator", "P1", "--protocol", "p")
+    assert (refused.status, refused.out) == (1, "")
+    assert "name of slide 'A'" in refused.err
+    assert "is slide 'Other' by its fingerprint" in refused.err
+    with pytest.raises(ConflictError, match="is slide 'Other' by its fingerprint"):
+        push(store, path, "run/1", [SlideObjects(slide, "A", [ours(20, size=9)])])
+    assert files(path) == before
