@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from annotation.digests import geometry_digests
@@ -19,14 +20,17 @@ __all__ = ["ImageChange", "change_of", "is_changed_here"]
 
 @dataclass
 class ImageChange:
-    """What a push does to one image: what goes in, what goes out, and what is on record of it."""
+    """What a push does to one image: what goes in, what goes out, and what is on record of it.
+
+    ``remove`` holds UUIDs, ``forgotten`` ids of records that no longer hold once it is done.
+    """
 
     target: str
     slide_id: int
     add: list[PathObject] = field(default_factory=list)
     remove: list[str] = field(default_factory=list)
     recorded: list[PathObject] = field(default_factory=list)
-    forgotten: list[str] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
     skipped: int = 0
     replaced: int = 0
 
@@ -35,7 +39,7 @@ def change_of(
     held: ImageObjects,
     target: str,
     slide: SlideObjects,
-    rows: dict[str, PushedObject],
+    rows: Mapping[str, Sequence[PushedObject]],
     frame: Frame,
 ) -> ImageChange:
     """What has to change so that the image holds these objects of ours and no others.
@@ -54,17 +58,17 @@ def change_of(
     new = {str(thing.uuid): thing for thing in slide.objects}
     theirs: list[str] = []
     for uuid, thing in new.items():
-        there, row = _on_slide(held, uuid, frame), rows.get(uuid)
+        there, known = _on_slide(held, uuid, frame), rows.get(uuid, ())
         if there is None:
             change.add.append(thing)
-            change.forgotten += [uuid] if row is not None else []
+            change.forgotten += [row.id for row in known]
         elif there.path_class == thing.path_class and same_outline(there.geometry, thing.geometry):
             change.skipped += 1
-            change.recorded += [thing] if row is None else []
-        elif row is not None and not is_changed_here(row, there):
+            change.recorded += [] if known else [thing]
+        elif known and not is_changed_here(known, there):
             change.add.append(thing)
             change.remove.append(uuid)
-            change.forgotten.append(uuid)
+            change.forgotten += [row.id for row in known]
             change.replaced += 1
         else:
             theirs.append(uuid)
@@ -73,7 +77,7 @@ def change_of(
         if there is not None and is_changed_here(rows[uuid], there):
             theirs.append(uuid)
             continue
-        change.forgotten.append(uuid)
+        change.forgotten += [row.id for row in rows[uuid]]
         change.remove += [uuid] if there is not None else []
     if theirs:
         raise ConflictError(
@@ -90,7 +94,7 @@ def _on_slide(held: ImageObjects, uuid: str, frame: Frame) -> PathObject | None:
     return None if there is None else frame.place_object(there)
 
 
-def is_changed_here(row: PushedObject, there: PathObject) -> bool:
+def is_changed_here(rows: Sequence[PushedObject], there: PathObject) -> bool:
     """Whether a person has changed one of ours, given as it lies on the slide."""
     (digest,) = geometry_digests([there.geometry])
-    return is_changed(row, there, digest)
+    return is_changed(rows, there, digest)

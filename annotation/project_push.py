@@ -7,33 +7,46 @@ instead of being overwritten.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from annotation.audit import record
-from annotation.digests import geometry_digests
 from annotation.distribution.binding import read_binding, study_id
-from annotation.distribution.unread_images import kept_unread
+from annotation.distribution.unread_images import announce_states, settle_states
 from annotation.errors import ConflictError, InputError, RefusedError, UnknownNameError
-from annotation.geometry import to_wkb
-from annotation.project_changes import ImageChange, change_of, is_changed_here
+from annotation.project_changes import change_of, is_changed_here
 from annotation.projects.entry import slide_names
 from annotation.projects.files import ProjectFile, ProjectImage
 from annotation.projects.image_files import find_image
 from annotation.projects.image_frames import frame_of
 from annotation.projects.project_writing import OpenedProject, opened_for_writing
+from annotation.push_records import announce, forget, note_push, records_in_force, withdraw
 from annotation.push_result import PushResult, listed
 from annotation.recognition import extent_of, slide_of_image
 from annotation.staged_files import SlideObjects
-from annotation.store import Store, now
+from annotation.store import Store
 from annotation.tables import Assignment, PushedObject, Slide
 
 __all__ = ["push_to_project", "revert_from_project"]
+
+
+@dataclass
+class _Prepared:
+    """What is built and announced, and waits to be put into the project.
+
+    ``announced`` and ``forgotten`` are ids of records, ``images`` the SHA-256 of new data by the
+    image's number.
+    """
+
+    announced: list[int] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    images: dict[str, str] = field(default_factory=dict)
 
 
 def push_to_project(
@@ -47,44 +60,66 @@ def push_to_project(
     """As :func:`annotation.push.push`, into the images of a project."""
     result = PushResult()
     absent: list[str] = []
+    prepared = _Prepared()
     with opened_for_writing(path, qupath_is_elsewhere=qupath_is_elsewhere) as opened:
         with store.writing() as session:
             images = _images(session, opened.project)
-            events: dict[str, str] = {}
             for slide in slides:
                 image = images.get(slide.slide_id)
                 if image is None:
                     absent += [slide.slide_name] if slide.objects else []
                     continue
-                _push_image(session, opened, image, origin, slide, result, events)
+                _prepare_image(session, opened, image, origin, slide, result, prepared)
             if absent and not result.targets:
                 raise InputError(
                     f"none of the slides ({listed(absent)}) is an image of {path}; name a project that "
                     "shows them",
                     target=path,
                 )
-            if opened.changed:
-                with kept_unread(session, opened.project):
-                    opened.commit()
-            if events:
-                _note(session, "pushed", origin, path, old=None, new=(result.pushed, events))
+            prepared.unread = announce_states(session, opened.project, opened.new_files())
+        with _put_in(store, opened, prepared) as session:
+            if prepared.images:
+                note_push(
+                    session, "pushed", origin, path, old=None, new=(result.pushed, prepared.images)
+                )
         result.notes += opened.notes
     if absent:
         result.notes.append(f"not in the project: {listed(absent)}")
     return result
 
 
-def _push_image(
+@contextmanager
+def _put_in(store: Store, opened: OpenedProject, prepared: _Prepared) -> Iterator[Session]:
+    """Write what is prepared, and settle in the store what was announced.
+
+    That stands in the store by now, so that ours is known as ours whenever we are stopped. What
+    fails leaves project and store as they were.
+    """
+    try:
+        with store.writing() as session:
+            if opened.changed:
+                opened.commit()
+            settle_states(session, prepared.unread, written=True)
+            forget(session, prepared.forgotten)
+            yield session
+    except BaseException:
+        with store.writing() as session:
+            settle_states(session, prepared.unread, written=False)
+            withdraw(session, prepared.announced)
+        raise
+
+
+def _prepare_image(
     session: Session,
     opened: OpenedProject,
     image: ProjectImage,
     origin: str,
     slide: SlideObjects,
     result: PushResult,
-    events: dict[str, str],
+    prepared: _Prepared,
 ) -> None:
     target = f"{opened.project.path}#{image.number}"
-    rows = _rows(session, origin, target)
+    rows = records_in_force(session, origin, target)
     if not slide.objects and not rows:
         return
     row = session.get_one(Slide, slide.slide_id)
@@ -93,18 +128,17 @@ def _push_image(
     change = change_of(held, target, slide, rows, frame)
     result.skipped += change.skipped
     result.targets.append(target)
-    if change.forgotten:
-        _forget(session, origin, target, change.forgotten)
+    prepared.forgotten += change.forgotten
     if not change.add and not change.remove and not change.recorded:
         return
     to_image = frame.inverse
     drawn = [to_image.place_object(thing) for thing in change.add]
     sha256 = opened.change(held, add=drawn, remove=change.remove)
-    _store(session, origin, change, sha256, image)
+    prepared.announced += announce(session, origin, change, sha256)
     result.pushed += len(change.add)
     result.replaced += change.replaced
     result.removed += len(change.remove) - change.replaced
-    events[str(image.number)] = sha256
+    prepared.images[str(image.number)] = sha256
 
 
 def revert_from_project(
@@ -112,52 +146,13 @@ def revert_from_project(
 ) -> PushResult:
     """As :func:`annotation.push.revert`, out of the images of a project."""
     result = PushResult()
+    prepared = _Prepared()
     with opened_for_writing(path, qupath_is_elsewhere=qupath_is_elsewhere) as opened:
-        place = f"{opened.project.path}#"
-        images = {f"{place}{image.number}": image for image in opened.project.images}
         with store.writing() as session:
-            targets = [
-                target
-                for target in session.scalars(
-                    select(PushedObject.target)
-                    .where(PushedObject.origin == origin, PushedObject.reverted_at.is_(None))
-                    .distinct()
-                )
-                if target.rpartition("#")[0] + "#" == place
-            ]
-            if not targets:
-                raise UnknownNameError(
-                    f"nothing of {origin} stands in {path}; see where it was pushed to in "
-                    "`pathquorum audit export`",
-                    kind="push",
-                    name=origin,
-                )
-            events: dict[str, str] = {}
+            targets = _targets(session, origin, opened.project.path)
             changed: list[str] = []
-            for target in sorted(targets):
-                rows = _rows(session, origin, target)
-                result.targets.append(target)
-                _forget(session, origin, target, list(rows))
-                if target not in images:
-                    result.notes.append(
-                        f"{target}: the image is gone, and with it {len(rows)} objects"
-                    )
-                    continue
-                held = opened.read(images[target])
-                slide_id = next(iter(rows.values())).slide_id
-                frame = frame_of(images[target], extent_of(session.get_one(Slide, slide_id)))
-                there = {
-                    uuid: frame.place_object(held.objects[uuid])
-                    for uuid in rows
-                    if uuid in held.objects
-                }
-                changed += [
-                    uuid for uuid, thing in there.items() if is_changed_here(rows[uuid], thing)
-                ]
-                if there and not changed:
-                    sha256 = opened.change(held, add=[], remove=sorted(there))
-                    events[str(images[target].number)] = sha256
-                result.reverted += len(there)
+            for target in targets:
+                changed += _prepare_revert(session, opened, target, origin, result, prepared)
             if changed:
                 raise RefusedError(
                     f"{len(changed)} objects in {path} were changed since the push "
@@ -165,12 +160,64 @@ def revert_from_project(
                     "QuPath and revert again",
                     changed=changed,
                 )
-            if opened.changed:
-                with kept_unread(session, opened.project):
-                    opened.commit()
-            _note(session, "push reverted", origin, path, old=result.reverted, new=(0, events))
+            prepared.unread = announce_states(session, opened.project, opened.new_files())
+        with _put_in(store, opened, prepared) as session:
+            note_push(
+                session,
+                "push reverted",
+                origin,
+                path,
+                old=result.reverted,
+                new=(0, prepared.images),
+            )
         result.notes += opened.notes
     return result
+
+
+def _targets(session: Session, origin: str, project: Path) -> list[str]:
+    """Where something of an origin stands in a project."""
+    everywhere = session.scalars(
+        select(PushedObject.target)
+        .where(PushedObject.origin == origin, PushedObject.reverted_at.is_(None))
+        .distinct()
+    )
+    targets = sorted(t for t in everywhere if t.rpartition("#")[0] == str(project))
+    if not targets:
+        raise UnknownNameError(
+            f"nothing of {origin} stands in {project}; see where it was pushed to in "
+            "`pathquorum audit export`",
+            kind="push",
+            name=origin,
+        )
+    return targets
+
+
+def _prepare_revert(
+    session: Session,
+    opened: OpenedProject,
+    target: str,
+    origin: str,
+    result: PushResult,
+    prepared: _Prepared,
+) -> list[str]:
+    """Build an image without ours; returns those of ours that a person has changed."""
+    rows = records_in_force(session, origin, target)
+    result.targets.append(target)
+    prepared.forgotten += [row.id for known in rows.values() for row in known]
+    number = target.rpartition("#")[2]
+    image = next((one for one in opened.project.images if str(one.number) == number), None)
+    if image is None:
+        result.notes.append(f"{target}: the image is gone, and with it {len(rows)} objects")
+        return []
+    held = opened.read(image)
+    slide_id = next(iter(rows.values()))[0].slide_id
+    frame = frame_of(image, extent_of(session.get_one(Slide, slide_id)))
+    there = {uuid: frame.place_object(held.objects[uuid]) for uuid in rows if uuid in held.objects}
+    changed = [uuid for uuid, thing in there.items() if is_changed_here(rows[uuid], thing)]
+    if there and not changed:
+        prepared.images[number] = opened.change(held, add=[], remove=sorted(there))
+    result.reverted += len(there)
+    return changed
 
 
 def _images(session: Session, project: ProjectFile) -> dict[int, ProjectImage]:
@@ -207,88 +254,3 @@ def _images(session: Session, project: ProjectFile) -> dict[int, ProjectImage]:
 def _file_of(project: ProjectFile, image: ProjectImage) -> Path | None:
     found = find_image(project, image)
     return None if isinstance(found, str) else found.path
-
-
-def _rows(session: Session, origin: str, target: str) -> dict[str, PushedObject]:
-    found = session.scalars(
-        select(PushedObject).where(
-            PushedObject.origin == origin,
-            PushedObject.target == target,
-            PushedObject.reverted_at.is_(None),
-        )
-    )
-    return {row.uuid: row for row in found}
-
-
-def _forget(session: Session, origin: str, target: str, uuids: Sequence[str]) -> None:
-    """Mark records as taken back; they stay."""
-    session.execute(
-        update(PushedObject)
-        .where(
-            PushedObject.origin == origin,
-            PushedObject.target == target,
-            PushedObject.reverted_at.is_(None),
-            PushedObject.uuid.in_(uuids),
-        )
-        .values(reverted_at=now())
-    )
-
-
-def _store(
-    session: Session, origin: str, change: ImageChange, sha256: str, image: ProjectImage
-) -> None:
-    """Record what is about to be in the project, and see that it is recorded."""
-    things = [*change.add, *change.recorded]
-    if not things:
-        return
-    outlines = [thing.geometry for thing in things]
-    content = {}
-    rows: list[dict[str, Any]] = []
-    for thing, wkb, digest in zip(
-        things, to_wkb(outlines), geometry_digests(outlines), strict=True
-    ):
-        content[thing.uuid] = (thing.path_class, digest)
-        rows.append(
-            {
-                "uuid": thing.uuid,
-                "origin": origin,
-                "slide_id": change.slide_id,
-                "target": change.target,
-                "path_class": thing.path_class,
-                "geometry": wkb,
-                "geometry_digest": digest,
-                "file_sha256": sha256,
-            }
-        )
-    session.execute(insert(PushedObject), rows)
-    stored = {
-        uuid: (row.path_class, row.geometry_digest)
-        for uuid, row in _rows(session, origin, change.target).items()
-        if uuid in content
-    }
-    if stored != content:
-        raise RefusedError(
-            f"the store does not hold what image {image.name!r} would, so nothing was pushed; check it "
-            "with `pathquorum audit verify`",
-            target=change.target,
-        )
-
-
-def _note(
-    session: Session,
-    action: str,
-    origin: str,
-    path: Path,
-    *,
-    old: int | None,
-    new: tuple[int, dict[str, str]],
-) -> None:
-    objects, images = new
-    record(
-        session,
-        actor=None,
-        action=action,
-        subject=f"push:{origin}",
-        old=None if old is None else {"objects": old},
-        new={"objects": objects, "project": str(path.resolve()), "images": images},
-    )

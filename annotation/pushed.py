@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,21 +35,30 @@ class PushedObjects:
         rows = session.scalars(
             select(PushedObject).where(PushedObject.slide_id == slide.id).order_by(PushedObject.id)
         )
-        self._by_uuid = {row.uuid: row for row in rows}
+        self._by_uuid: dict[str, list[PushedObject]] = defaultdict(list)
+        for row in rows:
+            self._by_uuid[row.uuid].append(row)
 
     def origin(self, obj: PathObject, uuid: str, geometry_digest: bytes) -> PushedOrigin | None:
         """The push an object came from; None for a person's own.
 
         A lock, a name or a measurement is no change of what it says: class and outline are.
         """
-        row = self._by_uuid.get(uuid)
-        if row is None:
+        rows = self._by_uuid.get(uuid)
+        if not rows:
             return None
-        return PushedOrigin(f"{row.origin}/{row.uuid}", is_changed(row, obj, geometry_digest))
+        return PushedOrigin(f"{rows[-1].origin}/{uuid}", is_changed(rows, obj, geometry_digest))
 
 
-def is_changed(row: PushedObject, obj: PathObject, geometry_digest: bytes) -> bool:
-    """Whether a person has changed what was pushed."""
+def is_changed(rows: Sequence[PushedObject], obj: PathObject, geometry_digest: bytes) -> bool:
+    """Whether a person has changed what was pushed, so that it is none of its states on record.
+
+    There are several where it was replaced, also by a push that was stopped before it was written.
+    """
+    return all(_differs(row, obj, geometry_digest) for row in rows)
+
+
+def _differs(row: PushedObject, obj: PathObject, geometry_digest: bytes) -> bool:
     if obj.path_class != row.path_class:
         return True
     return geometry_digest != row.geometry_digest and not same_outline(

@@ -238,7 +238,7 @@ class Assignment(Base):
     ``shown_name`` and ``image_file`` are what the project shows, masked names where ``masked``;
     they never enter a report or a release. ``handed_sha256`` is the digest of the image's data and
     summary as they were handed out, so that a slide nobody has saved is no read; None where there
-    were none.
+    were none. ``next_sha256`` is what it becomes by a push that is under way.
     ``read_id`` is filled in by the first pull. ``not_before`` is the day on which the washout ends.
     """
 
@@ -268,6 +268,7 @@ class Assignment(Base):
     position: Mapped[int]
     not_before: Mapped[date | None]
     handed_sha256: Mapped[str | None] = mapped_column(String(64))
+    next_sha256: Mapped[str | None] = mapped_column(String(64))
     assigned_at: Mapped[datetime]
     withdrawn_at: Mapped[datetime | None]
     moved_from_id: Mapped[str | None] = mapped_column(ForeignKey("assignments.id"))

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from annotation.distribution.binding import Binding, read_binding, study_id
 from annotation.distribution.planning import PROJECT_NAME
 from annotation.distribution.saved_state import saved_state
+from annotation.distribution.unread_images import is_unread
 from annotation.errors import ConflictError, SourceError
 from annotation.lookup import find_protocol, find_slide
 from annotation.projects.files import ProjectImage, read_project
@@ -264,7 +265,7 @@ def _saved(image: ProjectImage, assignment: Assignment) -> bool:
     if not image.opened():
         return False
     with image.reading():
-        return saved_state(image.folder) != assignment.handed_sha256
+        return not is_unread(assignment, saved_state(image.folder))
 
 
 def _tell(

@@ -34,10 +34,10 @@ from annotation.errors import ConflictError, InputError, RefusedError
 from annotation.lookup import find_annotator, find_protocol
 from annotation.paths import replacing
 from annotation.projects.creating import NewImage, add_images, create_project
-from annotation.projects.exchange import recover
 from annotation.projects.image_frames import frame_to_open_with
 from annotation.projects.process import QuPathProcess
 from annotation.projects.project_lock import project_lock, refuse_open_windows
+from annotation.projects.recovery import recover, recovery_notes
 from annotation.protocol import Protocol
 from annotation.recognition import extent_of
 from annotation.slides import recognisable_content
@@ -204,8 +204,7 @@ def _carry_out(
         with project_lock(plan.project):
             if not request.qupath_is_elsewhere:
                 refuse_open_windows(plan.project)
-            if recover(plan.project):
-                result.notes.append("what a push that was stopped had left was cleared away")
+            result.notes += recovery_notes(recover(plan.project))
             numbers = _extend(plan, plan.standing, new_images, process, undo)
     _record(session, request, plan, row, project_id, numbers)
     result.projects.append(

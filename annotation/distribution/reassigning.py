@@ -16,6 +16,7 @@ from annotation.distribution.binding import Binding, read_binding
 from annotation.distribution.handing_out import HandedOut, hand_out_within
 from annotation.distribution.planning import PROJECT_NAME, HandOut
 from annotation.distribution.saved_state import saved_state
+from annotation.distribution.unread_images import is_unread
 from annotation.errors import InputError, RefusedError
 from annotation.lookup import find_annotator, find_protocol, find_slide
 from annotation.paths import file_name, inside
@@ -193,7 +194,8 @@ def _begun(
         number = entries.get(assignment.id)
         if number is None:
             continue
-        if saved_state(place / "data" / number) not in (None, assignment.handed_sha256):
+        state = saved_state(place / "data" / number)
+        if state is not None and not is_unread(assignment, state):
             begun.add(assignment.id)
     return begun
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-__all__ = ["saved_state"]
+from annotation.projects.files import DATA_NAME, SUMMARY_NAME
+
+__all__ = ["saved_state", "state_of"]
 
 
 def saved_state(folder: Path) -> str | None:
@@ -20,7 +22,7 @@ def saved_state(folder: Path) -> str | None:
     folder
         The image's, ``data/<id>`` of the project.
     """
-    data, summary = folder / "data.qpdata", folder / "summary.json"
+    data, summary = folder / DATA_NAME, folder / SUMMARY_NAME
     if not data.is_file():
         return None
     with data.open("rb") as file:
@@ -28,3 +30,8 @@ def saved_state(folder: Path) -> str | None:
     if summary.is_file():
         digest.update(summary.read_bytes())
     return digest.hexdigest()
+
+
+def state_of(data: bytes, summary: bytes) -> str:
+    """The same of files that are not written yet."""
+    return hashlib.sha256(data + summary).hexdigest()

@@ -17,6 +17,7 @@ from typing import Any
 
 from annotation.errors import ConflictError, InputError, SourceError
 from annotation.projects.column_writing import packed
+from annotation.projects.files import SUMMARY_NAME
 from annotation.projects.process import QuPathProcess
 from annotation.records import PathObject
 
@@ -198,7 +199,7 @@ def _entry(
         place.mkdir(parents=True)
         (place / "data.qpdata").write_bytes(written.data)
         summary = {"timestamp": int(time.time() * 1000), "hierarchy": written.hierarchy}
-        _write_json(place / "summary.json", summary)
+        _write_json(place / SUMMARY_NAME, summary)
     return {
         "serverBuilder": server,
         "entryID": number,

@@ -3,28 +3,41 @@
 The project's ``data`` folder is built anew beside it, with hard links for what stays, and the two
 folders exchange their names in a single step of the system. Whoever opens the project finds the
 old data or the new, complete. Where a system or a disk can't do that, files are replaced one by one
-with the old ones kept and a journal, by which the next run puts them back if this one was stopped.
+with the old ones kept and a journal, by which the next run puts them back if this one was stopped
+(:mod:`annotation.projects.recovery`).
+
+QuPath may save in the midst of it: what it saved is found after the exchange, and has its place.
 """
 
 from __future__ import annotations
 
-import ctypes
-import json
-import os
+import hashlib
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from annotation.errors import RefusedError, SourceError
+import msgspec
 
-__all__ = ["Exchange", "recover"]
+from annotation.errors import RefusedError
+from annotation.projects.folder_exchange import (
+    digest_of,
+    exchange_names,
+    folders_below,
+    give_same_rights,
+    link_files,
+    write_synced,
+)
+from annotation.projects.recovery import (
+    EXCHANGING,
+    HIDDEN,
+    JOURNAL,
+    Replaced,
+    bring_saved,
+    put_back,
+    saved_in,
+)
 
-HIDDEN = ".pathquorum-push"
-_JOURNAL = "journal.json"
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
-_RENAME_SWAP = 2
+__all__ = ["Exchange"]
 
 
 class Exchange:
@@ -33,15 +46,16 @@ class Exchange:
     Parameters
     ----------
     project
-        The project.qpproj; it is locked, and :func:`recover` has been called.
+        The project.qpproj; it is locked, and nothing of a stopped run is left beside it.
     files
         New content by path below ``data``, such as ``3/data.qpdata``.
     """
 
     def __init__(self, project: Path, files: Mapping[str, bytes]) -> None:
-        self._folder = project.parent
-        self._hidden = self._folder / HIDDEN
+        self._data = project.parent / "data"
+        self._hidden = project.parent / HIDDEN
         self._files = dict(files)
+        self._replaced: dict[str, Replaced] = {}
         self._exchanged = False
 
     def stage(self) -> Path:
@@ -51,7 +65,7 @@ class Exchange:
         for name, content in self._files.items():
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, content)
+            write_synced(path, content)
         return new
 
     def commit(self) -> None:
@@ -60,155 +74,86 @@ class Exchange:
         Raises
         ------
         RefusedError
-            It did not work, and the old files are in their places.
+            It did not work, or somebody saved at the same moment; what was there is in its place.
         """
-        new, data = self._hidden / "new", self._folder / "data"
+        new, whole, data = self._hidden / "new", self._hidden / "whole", self._data
         data.mkdir(exist_ok=True)
         try:
-            whole = self._hidden / "whole"
-            if _linked(data, whole, set(self._files)) and _linked(new, whole, set()):
-                self._exchanged = _exchange(whole, data)
-            if not self._exchanged:
+            self._verify(new)
+            self._replaced = {
+                name: Replaced(digest_of(data / name), hashlib.sha256(content).hexdigest())
+                for name, content in self._files.items()
+            }
+            if link_files(data, whole, set(self._files)) and link_files(new, whole, set()):
+                self._keep_rights(whole)
+                self._note(EXCHANGING)
+                self._exchanged = exchange_names(whole, data)
+            if self._exchanged:
+                before = {name: one.was for name, one in self._replaced.items()}
+                self._refuse(saved_in(whole, data, before))
+            else:
                 shutil.rmtree(whole, ignore_errors=True)
-                self._replace_one_by_one(new, data)
+                (self._hidden / EXCHANGING).unlink(missing_ok=True)
+                self._replace_one_by_one(new)
             self._verify(data)
         except (OSError, RefusedError) as error:
             self.undo()
             raise RefusedError(
-                f"the new files did not come into their places in {data} ({error}); the old ones are "
-                "there, check the disk and try again",
+                f"the new files did not come into their places in {data} ({error}); what was there is "
+                "there, check the disk and that QuPath is closed, and try again",
                 target=data,
             ) from error
 
-    def _verify(self, data: Path) -> None:
+    def _keep_rights(self, whole: Path) -> None:
+        """Who may read and write stays as it was: the folders are new ones, and so are our files."""
+        for folder in folders_below(self._data):
+            give_same_rights(folder, whole / folder.relative_to(self._data))
+        for name in self._files:
+            old = self._data / name
+            give_same_rights(old if old.exists() else self._data, whole / name)
+
+    def _note(self, name: str) -> None:
+        """Have on disk what is about to be replaced by what, for the next run."""
+        part = self._hidden / f"{name}.part"
+        write_synced(part, msgspec.json.encode(self._replaced))
+        part.replace(self._hidden / name)
+
+    def _refuse(self, saved: list[str]) -> None:
+        if saved:
+            raise RefusedError(f"{saved[0]} was saved by somebody else at the same moment")
+
+    def _verify(self, folder: Path) -> None:
         for name, content in self._files.items():
-            if (data / name).read_bytes() != content:
+            if (folder / name).read_bytes() != content:
                 raise RefusedError(f"{name} reads back otherwise")
 
-    def _replace_one_by_one(self, new: Path, data: Path) -> None:
-        old = self._hidden / "old"
-        for name in self._files:
-            if (data / name).exists():
+    def _replace_one_by_one(self, new: Path) -> None:
+        old, data = self._hidden / "old", self._data
+        for name, one in self._replaced.items():
+            if one.was is not None:
                 (old / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(data / name, old / name)
-        journal = {name: (data / name).exists() for name in self._files}
-        _write(self._hidden / "journal.part", json.dumps(journal).encode())
-        (self._hidden / "journal.part").replace(self._hidden / _JOURNAL)
-        for name in self._files:
+                give_same_rights(data / name, new / name)
+        self._note(JOURNAL)
+        for name, one in self._replaced.items():
             (data / name).parent.mkdir(parents=True, exist_ok=True)
+            self._refuse([name] if digest_of(data / name) != one.was else [])
             (new / name).replace(data / name)
 
     def undo(self) -> None:
-        """Put the old files back."""
+        """Put the old files back; an image that somebody saved since then stays as it was saved."""
         if self._exchanged:
-            _exchange(self._hidden / "whole", self._folder / "data")
+            whole = self._hidden / "whole"
+            exchange_names(whole, self._data)
             self._exchanged = False
+            ours = {name: one.now for name, one in self._replaced.items()}
+            bring_saved(whole, self._data, saved_in(whole, self._data, ours))
         else:
-            _put_back(self._hidden, self._folder / "data")
+            put_back(self._hidden, self._data)
         self.clear()
 
     def clear(self) -> None:
         """Forget the old files; what stands now stays."""
-        (self._hidden / _JOURNAL).unlink(missing_ok=True)
+        for name in (JOURNAL, EXCHANGING):
+            (self._hidden / name).unlink(missing_ok=True)
         shutil.rmtree(self._hidden, ignore_errors=True)
-
-
-def recover(project: Path) -> bool:
-    """Clear what a run that was stopped has left, putting old files back where it was half-way.
-
-    Returns
-    -------
-    bool
-        There was something.
-    """
-    hidden = project.parent / HIDDEN
-    if not hidden.exists():
-        return False
-    _put_back(hidden, project.parent / "data")
-    (hidden / _JOURNAL).unlink(missing_ok=True)
-    shutil.rmtree(hidden)
-    return True
-
-
-def _put_back(hidden: Path, data: Path) -> None:
-    journal = hidden / _JOURNAL
-    if not journal.exists():
-        return
-    try:
-        were_there = json.loads(journal.read_bytes())
-        names = {str(name): bool(was) for name, was in were_there.items()}
-    except (ValueError, AttributeError):
-        raise SourceError(
-            f"{journal} can't be read, and it tells which files a stopped push has replaced; the old "
-            f"ones lie in {hidden / 'old'}, put them back by hand and remove {hidden}",
-            file=journal,
-        ) from None
-    for name, was in names.items():
-        target = data / name
-        if data.resolve() not in target.resolve().parents:
-            continue
-        if was:
-            # A copy, so that being stopped here as well leaves what is needed to try again.
-            temporary = target.with_name(target.name + ".restored")
-            shutil.copy2(hidden / "old" / name, temporary)
-            temporary.replace(target)
-        else:
-            target.unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _linked(data: Path, whole: Path, left_out: set[str]) -> bool:
-    """Have a second folder hold the same files; False where the disk has no hard links."""
-    whole.mkdir(exist_ok=True)
-    for folder, folders, files in os.walk(data):
-        relative = Path(folder).relative_to(data)
-        for name in folders:
-            if (Path(folder) / name).is_symlink():
-                files.append(name)
-            else:
-                (whole / relative / name).mkdir(exist_ok=True)
-        for name in files:
-            if (relative / name).as_posix() in left_out:
-                continue
-            try:
-                os.link(Path(folder) / name, whole / relative / name, follow_symlinks=False)
-            except (OSError, NotImplementedError):
-                return False
-    return True
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Let two folders exchange their names in one step; False where the system can't."""
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if sys.platform == "darwin":
-            failed = libc.renamex_np(os.fsencode(one), os.fsencode(other), _RENAME_SWAP)
-        else:
-            failed = libc.renameat2(
-                _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
-            )
-    except (AttributeError, OSError, TypeError):
-        return False
-    if failed:
-        return False
-    for folder in {one.parent, other.parent}:
-        _sync(folder)
-    return True
-
-
-def _sync(folder: Path) -> None:
-    """Have the names in a folder written to disk, where the system can be asked to."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -21,6 +21,7 @@ from annotation.errors import SourceError
 __all__ = ["DataSummary", "ProjectFile", "ProjectImage", "read_project", "version_numbers"]
 
 DATA_NAME = "data.qpdata"
+SUMMARY_NAME = "summary.json"
 
 _MAGIC = b"\xac\xed\x00\x05"
 # Java's serialization magic, then a block of data that begins with QuPath's own words.
@@ -95,6 +96,20 @@ class ProjectImage:
             raise self.fault(f"its {DATA_NAME} is gone, a save was interrupted", self._bring_back())
         return False
 
+    def refuse_saving(self) -> None:
+        """Refuse an image that QuPath is just saving, or was stopped while it did.
+
+        Raises
+        ------
+        SourceError
+            The copy that QuPath keeps for the time of a save is there.
+        """
+        if self._backup.is_file():
+            raise self.fault(
+                f"{self._backup.name} is there, so QuPath is saving it or was stopped while it did",
+                "open the image in QuPath, check it and save it",
+            )
+
     def check_data(self) -> str | None:
         """Find out, before QuPath does, whether the data is whole.
 
@@ -124,7 +139,7 @@ class ProjectImage:
 
     def summary(self) -> DataSummary:
         """What the project knows of the data without reading it."""
-        path = self.folder / "summary.json"
+        path = self.folder / SUMMARY_NAME
         saved = datetime.fromtimestamp(self.data.stat().st_mtime, UTC)
         if not path.is_file():
             return DataSummary(None, saved)

@@ -15,7 +15,7 @@ from typing import Any
 
 from annotation.errors import SourceError
 from annotation.frames import WHOLE_SLIDE, Frame, SlideExtent, frame_of_size
-from annotation.projects.files import ProjectImage
+from annotation.projects.files import SUMMARY_NAME, ProjectImage
 
 __all__ = ["OPENSLIDE", "frame_of", "frame_to_open_with", "pixel_size_note"]
 
@@ -116,7 +116,7 @@ def _metadata_size(builder: Mapping[str, Any]) -> Size | None:
 def _summary_size(image: ProjectImage) -> Size | None:
     """The size of the image in ``summary.json``, as it is shown."""
     try:
-        content = json.loads((image.folder / "summary.json").read_bytes())
+        content = json.loads((image.folder / SUMMARY_NAME).read_bytes())
     except (OSError, ValueError):
         return None
     server = content.get("server") if isinstance(content, dict) else None

@@ -7,89 +7,87 @@ before anything is written.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from annotation.errors import QuPathMissingError, RefusedError
 
 __all__ = ["project_lock", "refuse_open_windows"]
 
 LOCK_SUFFIX = ".pathquorum-lock"
-_LARGEST_LOCK_BYTES = 4096
+WHO_SUFFIX = "-holder"
+_LARGEST_BYTES = 4096
 _SAVING = ("project.qpproj.tmp",)
 
 
 @contextmanager
 def project_lock(project: Path) -> Iterator[None]:
-    """Keep other pathquorums from writing a project. The lock of a process that died is taken over.
+    """Keep other pathquorums from writing a project.
+
+    The system holds the lock, and lets go of it when the process ends, however it ends: a file that
+    was left, empty or not, keeps nobody out. A second file tells who holds it.
 
     Raises
     ------
     RefusedError
-        Another one holds it.
+        Another one holds it, or the disk can't lock.
     """
+    from filelock import FileLock, Timeout
+
     path = project.with_name(project.name + LOCK_SUFFIX)
-    told = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    content = json.dumps(told).encode()
-    for _ in range(2):
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            _take_over(project, path)
-            continue
-        except OSError as error:
-            raise RefusedError(
-                f"{project} can't be locked ({error.strerror}), so nothing was written; check that "
-                "its folder can be written to",
-                target=project,
-            ) from error
-        break
-    else:
-        raise _held(project, {})
+    who = project.with_name(path.name + WHO_SUFFIX)
+    lock = FileLock(path, timeout=0)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        lock.acquire()
+    except Timeout:
+        raise _held(project, who) from None
+    except (OSError, NotImplementedError) as error:
+        raise RefusedError(
+            f"{project} can't be locked ({getattr(error, 'strerror', None) or error}), so nothing was "
+            "written; check that its folder can be written to",
+            target=project,
+        ) from error
+    try:
+        who.write_bytes(msgspec.json.encode(_Holder.me()))
         yield
     finally:
-        path.unlink(missing_ok=True)
+        who.unlink(missing_ok=True)
+        with suppress(OSError):  # Windows removes no file that is open
+            path.unlink()  # whoever waits for this file finds it gone, and takes a new one
+        lock.release()
 
 
-def _take_over(project: Path, path: Path) -> None:
-    """Remove the lock of a process of this machine that is no more; refuse any other."""
+class _Holder(msgspec.Struct, frozen=True):
+    """Who holds a lock, to be told to another."""
+
+    host: str
+    pid: int
+    at: str
+
+    @classmethod
+    def me(cls) -> _Holder:
+        return cls(
+            socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds")
+        )
+
+
+def _held(project: Path, who: Path) -> RefusedError:
     try:
-        with path.open("rb") as file:
-            told = json.loads(file.read(_LARGEST_LOCK_BYTES))
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError):
-        told = {}
-    told = told if isinstance(told, dict) else {}
-    pid = told.get("pid")
-    here = told.get("host") == socket.gethostname() and isinstance(pid, int)
-    if not here or _psutil().pid_exists(int(str(pid))):
-        raise _held(project, told)
-    path.unlink(missing_ok=True)
-
-
-def _held(project: Path, told: dict[str, Any]) -> RefusedError:
-    who = ", ".join(
-        f"{name} {str(told[key])[:80]}"
-        for key, name in (("host", "host"), ("pid", "process"), ("at", "since"))
-        if key in told
-    )
+        with who.open("rb") as file:
+            told = msgspec.json.decode(file.read(_LARGEST_BYTES), type=_Holder)
+        holder = f"process {told.pid} on {told.host[:80]}, since {told.at[:40]}"
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        holder = "nothing more is known"
     return RefusedError(
-        f"{project} is being written by another pathquorum ({who or 'nothing more is known'}), so "
-        f"nothing was written; wait, or remove {project.name}{LOCK_SUFFIX} if that one is gone",
+        f"{project} is being written by another pathquorum ({holder}), so nothing was written; wait "
+        "until it has finished",
         target=project,
     )
 

@@ -22,11 +22,20 @@ import shapely
 from annotation.errors import RefusedError
 from annotation.projects.column_reading import batch_of
 from annotation.projects.columns import ObjectColumns
-from annotation.projects.exchange import Exchange, recover
-from annotation.projects.files import ProjectFile, ProjectImage, read_project, version_numbers
+from annotation.projects.exchange import Exchange
+from annotation.projects.files import (
+    DATA_NAME,
+    SUMMARY_NAME,
+    ProjectFile,
+    ProjectImage,
+    read_project,
+    version_numbers,
+)
+from annotation.projects.folder_exchange import digest_of
 from annotation.projects.image_files import find_image
 from annotation.projects.process import QuPathProcess
 from annotation.projects.project_lock import project_lock, refuse_open_windows
+from annotation.projects.recovery import recover, recovery_notes
 from annotation.records import PathObject
 
 __all__ = ["ImageObjects", "OpenedProject", "opened_for_writing"]
@@ -73,6 +82,7 @@ class OpenedProject:
         if not image.opened():
             self._seen[image.data] = None
             return ImageObjects(image, None, {}, {})
+        image.refuse_saving()
         self._check_version(image.check_data(), image)
         with image.reading():
             data = image.data.read_bytes()
@@ -153,8 +163,8 @@ class OpenedProject:
         )
         self._compare(held, self._content(image, written.data), add, set(remove))
         place = f"{image.number}/"
-        self._files[place + image.data.name] = written.data
-        self._files[place + "summary.json"] = _summary(image, written.hierarchy)
+        self._files[place + DATA_NAME] = written.data
+        self._files[place + SUMMARY_NAME] = _summary(image, written.hierarchy)
         return _sha256(written.data)
 
     def _compare(
@@ -184,6 +194,14 @@ class OpenedProject:
         """Whether anything is to be written."""
         return bool(self._files)
 
+    def new_files(self) -> dict[int, tuple[bytes, bytes]]:
+        """Data and summary of each image that changes, by number, as they will be."""
+        numbers = sorted({name.partition("/")[0] for name in self._files})
+        return {
+            int(n): (self._files[f"{n}/{DATA_NAME}"], self._files[f"{n}/{SUMMARY_NAME}"])
+            for n in numbers
+        }
+
     def commit(self) -> None:
         """Let all changes take their place at one moment.
 
@@ -199,8 +217,8 @@ class OpenedProject:
         exchange.commit()
 
     def _refuse_changed(self) -> None:
-        changed = [self.project.path] if _file_sha256(self.project.path) != self._digest else []
-        changed += [path for path, digest in self._seen.items() if _file_sha256(path) != digest]
+        changed = [self.project.path] if digest_of(self.project.path) != self._digest else []
+        changed += [path for path, digest in self._seen.items() if digest_of(path) != digest]
         if changed:
             raise RefusedError(
                 f"{changed[0]} was changed while the push was prepared, so nothing was written; close "
@@ -249,9 +267,8 @@ def opened_for_writing(path: Path, *, qupath_is_elsewhere: bool = False) -> Iter
             if not qupath_is_elsewhere:
                 refuse_open_windows(path)
             left = recover(path)
-            opened = OpenedProject(read_project(path), process, _digest=_file_sha256(path) or "")
-            if left:
-                opened.notes.append("what a push that was stopped had left was cleared away")
+            opened = OpenedProject(read_project(path), process, _digest=digest_of(path) or "")
+            opened.notes += recovery_notes(left)
             try:
                 yield opened
             except BaseException:
@@ -299,7 +316,7 @@ def _otherwise(image: ProjectImage, what: str) -> RefusedError:
 
 def _summary(image: ProjectImage, hierarchy: dict[str, Any]) -> bytes:
     """The image's summary.json with other counts and another time."""
-    path = image.folder / "summary.json"
+    path = image.folder / SUMMARY_NAME
     content: dict[str, Any] = {}
     if path.is_file():
         content = json.loads(path.read_bytes())
@@ -312,12 +329,3 @@ def _summary(image: ProjectImage, hierarchy: dict[str, Any]) -> bytes:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _file_sha256(path: Path) -> str | None:
-    """None where there is no such file."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+import stat
 import subprocess
 import sys
 import time
@@ -13,7 +15,9 @@ import pytest
 
 from annotation.errors import RefusedError, SourceError
 from annotation.projects import exchange
-from annotation.projects.exchange import HIDDEN, Exchange, recover
+from annotation.projects.exchange import Exchange
+from annotation.projects.folder_exchange import exchange_names
+from annotation.projects.recovery import HIDDEN, recover
 
 OLD = {"1/data.qpdata": b"old one", "1/summary.json": b"1", "2/data.qpdata": b"old two"}
 STAYS = {"1/thumbnail.jpg": b"picture", "3/data.qpdata": b"another's"}
@@ -32,7 +36,7 @@ def project(tmp_path: Path) -> Path:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How the system lets folders be exchanged."""
     if request.param == "one by one":
-        monkeypatch.setattr(exchange, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(exchange, "exchange_names", lambda one, other: False)
     if request.param == "no hard links":
         monkeypatch.setattr("os.link", refuse)
     return str(request.param)
@@ -90,7 +94,7 @@ def test_what_reads_back_otherwise_is_put_back(
     change = Exchange(project, NEW)
     change.stage()
     (project.parent / HIDDEN / "new/2/data.qpdata").write_bytes(b"damaged")
-    with pytest.raises(RefusedError, match="old ones are there"):
+    with pytest.raises(RefusedError, match="what was there is there"):
         change.commit()
     assert content(project) == {**OLD, **STAYS}
 
@@ -98,7 +102,7 @@ def test_what_reads_back_otherwise_is_put_back(
 def test_a_disk_that_fails_half_way_leaves_the_old_files(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(exchange, "exchange_names", lambda one, other: False)
     replace, calls = Path.replace, []
 
     def fails_later(path: Path, target: Path) -> Path:
@@ -126,22 +130,104 @@ def test_a_journal_that_cannot_be_read_is_named_and_nothing_removed(project: Pat
 
 def test_a_journal_reaches_no_file_outside_the_data(project: Path, tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"mine")
-    write(tmp_path / HIDDEN, {"journal.json": json.dumps({"../precious": False}).encode()})
-    assert recover(project)
+    write(
+        tmp_path / HIDDEN,
+        {
+            "journal.json": json.dumps(
+                {"../precious": {"was": None, "now": digest(b"mine")}}
+            ).encode()
+        },
+    )
+    assert recover(project).anything
     assert (tmp_path / "precious").read_bytes() == b"mine"
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_what_was_saved_between_linking_and_exchange_is_found_and_stays(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once in a file that is replaced, once in another, once in a new one."""
+    for name in ("1/data.qpdata", "3/data.qpdata", "2/data.qpdata.bkp"):
+        saved: list[str] = []
+
+        def saved_first(one: Path, other: Path, name: str = name, saved: list[str] = saved) -> bool:
+            if not saved:
+                (other / "saving").write_bytes(b"a person's")
+                (other / "saving").replace(other / name)
+                saved.append(name)
+            return exchange_names(one, other)
+
+        monkeypatch.setattr(exchange, "exchange_names", saved_first)
+        before = content(project)
+        change = Exchange(project, NEW)
+        change.stage()
+        with pytest.raises(RefusedError, match="was saved by somebody else"):
+            change.commit()
+        assert content(project) == {**before, name: b"a person's"}
+        assert not (project.parent / HIDDEN).exists()
+
+
+def test_what_was_saved_on_top_of_a_push_that_is_undone_stays(project: Path) -> None:
+    change = Exchange(project, NEW)
+    change.stage()
+    change.commit()
+    write(project.parent / "data", {"1/data.qpdata": b"mine", "1/summary.json": b"3"})
+    change.undo()
+    assert content(project) == {**OLD, **STAYS, "1/data.qpdata": b"mine", "1/summary.json": b"3"}
+
+
+def test_what_was_saved_after_a_push_was_stopped_is_not_written_over(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped half-way, file by file: the image saved since stays, the other goes back."""
+    monkeypatch.setattr(exchange, "exchange_names", lambda one, other: False)
+    change = Exchange(project, NEW)
+    change.stage()
+    change.commit()
+    write(project.parent / "data", {"1/data.qpdata": b"mine", "1/summary.json": b"3"})
+    left = recover(project)
+    assert left.saved == ("1",)
+    assert content(project) == {**OLD, **STAYS, "1/data.qpdata": b"mine", "1/summary.json": b"3"}
+
+
+def test_a_save_at_the_moment_of_an_exchange_that_was_stopped_comes_back(project: Path) -> None:
+    """Killed right after the exchange: the old folder holds what a person saved just before it."""
+    change = Exchange(project, NEW)
+    change.stage()
+    change.commit()
+    hidden = project.parent / HIDDEN
+    write(hidden / "whole", {"2/data.qpdata": b"mine"})
+    left = recover(project)
+    assert left.saved == ("2",)
+    assert content(project) == {**STAYS, **NEW, "2/data.qpdata": b"mine"}
+
+
+def test_who_may_read_and_write_stays_as_it_was(project: Path, way: str) -> None:
+    data = project.parent / "data"
+    for path, mode in ((data, 0o2770), (data / "1", 0o2775), (data / "1/data.qpdata", 0o660)):
+        path.chmod(mode)
+    change = Exchange(project, NEW)
+    change.stage()
+    change.commit()
+    change.clear()
+    modes = {p: stat.S_IMODE((data / p).stat().st_mode) for p in ("", "1", "1/data.qpdata")}
+    assert modes == {"": 0o2770, "1": 0o2775, "1/data.qpdata": 0o660}
 
 
 LOOP = """
 import sys
 from pathlib import Path
-from annotation.projects import exchange
+from annotation.projects import exchange, recovery
 from tests.annotation.test_exchange import NEW, OLD
 project = Path(sys.argv[1])
 if sys.argv[2] == "one by one":
-    exchange._exchange = lambda one, other: False
+    exchange.exchange_names = lambda one, other: False
 states = [{**OLD, "4/data.qpdata": b"before"}, NEW]
 turn = int(sys.argv[3])
-exchange.recover(project)
+recovery.recover(project)
 print("ready", flush=True)
 while True:
     change = exchange.Exchange(project, states[turn % 2])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -232,6 +231,11 @@ def spoil_saving(project: Path) -> None:
     project.with_name("project.qpproj.tmp").write_bytes(project.read_bytes()[:50])
 
 
+def spoil_backup(project: Path) -> None:
+    data = project.parent / "data/1/data.qpdata"
+    data.with_name("data.qpdata.bkp").write_bytes(data.read_bytes())
+
+
 def spoil_moved(project: Path) -> None:
     content = json.loads(project.read_bytes())
     content["images"][0]["serverBuilder"] = {
@@ -249,6 +253,7 @@ def spoil_moved(project: Path) -> None:
         (spoil_image, "image can't be found"),
         (spoil_version, "would drop what it doesn't know"),
         (spoil_saving, "is saving the project"),
+        (spoil_backup, "bkp is there, so QuPath is saving it"),
         (spoil_moved, "transformed"),
     ],
 )
@@ -276,22 +281,34 @@ def test_no_slide_of_the_run_in_the_project_is_an_error(
         push(store, project, ORIGIN, content[2:])
 
 
-def test_a_project_that_another_one_writes_is_refused_and_a_dead_ones_lock_is_taken_over(
+HOLDER = """
+import sys, time
+from pathlib import Path
+from annotation.projects.project_lock import project_lock
+with project_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_project_that_another_one_writes_is_refused_until_it_ends_however_it_ends(
     store: Store, project: Path, content: list[SlideObjects]
 ) -> None:
     lock = project.with_name(project.name + locks.LOCK_SUFFIX)
-    for held_by in (
-        {"pid": os.getppid(), "host": socket.gethostname(), "at": "now"},
-        {"pid": 1, "host": "elsewhere"},
-    ):
-        lock.write_text(json.dumps(held_by))
-        with pytest.raises(RefusedError, match="being written by another pathquorum"):
+    lock.write_text("")
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(project)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        told = rf"being written by another pathquorum \(process {other.pid} on "
+        with pytest.raises(RefusedError, match=told):
             push(store, project, ORIGIN, content)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    lock.write_text(json.dumps({"pid": dead.pid, "host": socket.gethostname()}))
+    finally:
+        other.kill()
+        other.communicate()
     assert push(store, project, ORIGIN, content).pushed == 3
-    assert not lock.exists()
 
 
 def test_a_qupath_that_runs_here_is_found_and_the_user_told_to_close_it(
@@ -367,7 +384,7 @@ def test_a_store_that_fails_after_the_project_was_written_puts_the_old_state_bac
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr("annotation.project_push.record", fails)
+    monkeypatch.setattr("annotation.push_records.record", fails)
     with pytest.raises(RuntimeError, match="disk is full"):
         push(store, project, ORIGIN, content)
     assert files(project) == stood
@@ -398,13 +415,9 @@ def test_a_push_by_command_line_says_what_it_did(
     )
 
 
-def test_killed_at_random_moments_the_project_is_old_or_new(
-    store: Store, store_url: str, project: Path, content: list[SlideObjects]
-) -> None:
-    """Ten whole pushes, each killed somewhere; the exchange itself is killed a hundred times
-    in tests/annotation/test_exchange.py."""
-    import random
-
+@pytest.fixture
+def of_a_run(store: Store, project: Path) -> Path:
+    """The project as one whose first two images are slides of run 1."""
     from tests.consensus.built_run import Item, build_run
 
     label = {"P1": "Benign", "P2": "Benign", "P3": "Benign"}
@@ -415,6 +428,49 @@ def test_killed_at_random_moments_the_project_is_old_or_new(
     for entry, name in zip(renamed["images"], ("A2", "B2", "C"), strict=True):
         entry["imageName"] = name
     project.write_text(json.dumps(renamed))
+    return project
+
+
+KILLED_ONCE_WRITTEN = """
+import os
+from annotation.projects.exchange import Exchange
+commit = Exchange.commit
+def killed(self):
+    commit(self)
+    os._exit(9)
+Exchange.commit = killed
+"""
+
+
+def test_killed_once_the_project_is_written_ours_is_known_as_ours(
+    of_a_run: Path, store: Store, store_url: str, pathquorum: Callable[..., Any]
+) -> None:
+    """What stands in a project and not in the store would count as a person's read."""
+    stood = held(of_a_run)
+    killed = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KILLED_ONCE_WRITTEN + PUSH, str(of_a_run)],
+        env={**os.environ, "PATHQUORUM_STORE": store_url},
+        check=False,
+        capture_output=True,
+    )
+    assert killed.returncode == 9, killed.stderr
+    assert len(held(of_a_run)["A2"]) == len(stood["A2"]) + 1
+    with store.reading() as session:
+        assert session.query(PushedObject).count() == 2
+        assert session.query(Event).filter_by(action="pushed").count() == 0
+    pulled = pathquorum("pull", of_a_run, "--annotator", "P1", "--protocol", "prostate", "--json")
+    assert pulled.status == 0, pulled.err
+    assert sum(read["ours"] for read in pulled.json["reads"]) == 2
+    again = pathquorum("push", "--run", 1, "--to", of_a_run, "--qupath-is-elsewhere", "--json")
+    assert (again.json["pushed"], again.json["skipped"]) == (0, 2)
+
+
+def test_killed_at_random_moments_the_project_is_old_or_new(of_a_run: Path, store_url: str) -> None:
+    """Ten whole pushes, each killed somewhere; the exchange itself is killed a hundred times
+    in tests/annotation/test_exchange.py."""
+    import random
+
+    project = of_a_run
     old = held(project)
     environment = {**os.environ, "PATHQUORUM_STORE": store_url}
     command = [sys.executable, "-W", "ignore", "-c", PUSH, str(project)]
