@@ -91,7 +91,7 @@ def decide_together(
     reason: str,
     answer: str,
     path_class: str | None = None,
-    drawn: Mapping[int, str] | None = None,
+    drawn: Mapping[int, Sequence[str]] | None = None,
 ) -> list[Decision]:
     """Give several disputes one answer: all of them or none.
 
@@ -103,7 +103,7 @@ def decide_together(
     answer
         ``class`` (then ``path_class`` says which), ``indeterminate`` or ``exclude``.
     drawn
-        What the adjudicator drew to answer a dispute, as WKT in level-0 pixels: it stays in the
+        What the adjudicator drew to answer a dispute, WKTs in level-0 pixels: it stays in the
         trail, the decision holds for the dispute as a whole.
 
     Raises
@@ -141,7 +141,7 @@ def decide_together(
     session.add_all(decisions)
     session.flush()
     for decision in decisions:
-        outline = (drawn or {}).get(decision.dispute_id)
+        outlines = list((drawn or {}).get(decision.dispute_id, ()))
         record(
             session,
             actor=adjudicator,
@@ -153,7 +153,7 @@ def decide_together(
                 "answer": answer,
                 "class": path_class,
                 "signed": False,
-                **({} if outline is None else {"drawn": outline}),
+                **({"drawn": outlines} if outlines else {}),
             },
             reason=decision.reason,
         )

@@ -1,19 +1,17 @@
 """What an adjudicator decided in QuPath, as decisions with their reasons.
 
-A dispute is answered by giving its object a class, or by drawing an annotation of a class over more
-than half of it. The reason is the object's description in QuPath, else the one that goes for all.
-What is half done is refused by name, so that nothing is decided by an oversight.
+What is half done is refused by name, so that nothing is decided by an oversight; on request the rest
+is taken, and what stays open is named all the same.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import shapely
 from sqlalchemy.orm import Session
 
 from annotation.distribution.binding import study_id
@@ -23,46 +21,41 @@ from annotation.recognition import extent_of
 from annotation.records import PathObject
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion, Slide
+from consensus.adjudicating.answers import (
+    ANSWER_CLASSES,
+    Answer,
+    Answered,
+    Unfinished,
+    answered,
+)
 from consensus.adjudicating.binding import AdjudicationBinding, read_binding
-from consensus.adjudicating.opening import ANSWER_CLASSES
 from consensus.adjudication import decide_together
 from consensus.queue.adjudication_queue import QueueEntry, queue
 from consensus.queue.decisions import CLASS
 from consensus.runs import find_run
+from consensus.tables import ConsensusRun
 
 __all__ = ["Collected", "collect"]
 
-DESCRIPTION = "ANNOTATION_DESCRIPTION"
-"""QuPath keeps an annotation's description under this key of its metadata."""
-
-COVERED = 0.5
-"""A drawn annotation answers a dispute of which it covers more than this share."""
-
 _IN_ONE_LINE = 5
-_MOVED_PX = 1.0
 
 
 @dataclass
 class Collected:
-    """Disputes decided now, decided before with the same answer, and still open."""
+    """Disputes decided now, decided before with the same answer, and still open.
+
+    ``unfinished`` says what could not be taken and why.
+    """
 
     decided: list[int] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     open: list[int] = field(default_factory=list)
+    unfinished: list[Unfinished] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``adjudicate collect``."""
-        return vars(self).copy()
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What was answered for one dispute."""
-
-    answer: str
-    path_class: str | None
-    reason: str
+        return {**vars(self), "unfinished": [vars(one) for one in self.unfinished]}
 
 
 def collect(
@@ -77,7 +70,7 @@ def collect(
     reason
         For the disputes that have no description of their own.
     partial
-        Take what is decided, and leave the rest open.
+        Take what is finished, name what isn't, and leave it open.
 
     Raises
     ------
@@ -86,7 +79,7 @@ def collect(
     InputError
         A dispute is half done, has a class that is no answer, or no reason.
     ConflictError
-        A dispute was decided otherwise in the meantime, or has two answers in the project.
+        A dispute was decided otherwise in the meantime.
     """
     project = folder if folder.suffix.lower() == ".qpproj" else folder / "project.qpproj"
     binding = read_binding(project)
@@ -97,44 +90,57 @@ def collect(
         )
     run = find_run(session, binding.run)
     entries = {entry.dispute: entry for entry in queue(session, run)}
+    unknown = sorted(set(binding.disputes.values()) - entries.keys())
+    if unknown:
+        raise SourceError(
+            f"{project} names dispute {unknown[0]}, which run {run.id} does not have; open the "
+            "disputes anew with `pathquorum adjudicate open`",
+            file=project,
+        )
     found = _read(session, project, binding)
-    missing = sorted(n for u, n in binding.disputes.items() if u not in found.disputes)
+    missing = sorted(set(binding.disputes.values()) - found.disputes.keys())
     if missing:
         raise SourceError(
             f"{project}: the objects of {_listed(missing, entries)} are gone; undo that in QuPath, or "
             "open the disputes anew with `pathquorum adjudicate open`",
             file=project,
         )
-    unknown = sorted(set(binding.disputes.values()) - entries.keys())
-    if unknown:
-        raise SourceError(f"{project} names dispute {unknown[0]}, which run {run.id} does not have")
-    found.notes += _moved(found, binding, entries)
-    protocol = protocol_of(session.get_one(ProtocolVersion, run.protocol_id))
-    classes = _Classes(run.classes, {name: protocol.map_class(name).name for name in found.classes})
-    answers = _answers(found, binding, entries, classes, reason or "")
-    open_now = [n for n in sorted(binding.disputes.values()) if n not in answers]
-    result = Collected(notes=found.notes)
-    still_open = [number for number in open_now if entries[number].state == "open"]
-    if still_open and not partial:
-        raise InputError(
-            f"{_listed(still_open, entries)} have no class yet, so nothing was taken; give each one a "
-            f"class (or {' or '.join(map(repr, ANSWER_CLASSES))}) in QuPath and save, or take the "
-            "others with --partial",
-            disputes=still_open,
+    answers = answered(
+        entries,
+        found.disputes,
+        found.drawn,
+        found.extents_px,
+        classes=_meanings(session, run, found.classes),
+        reason=reason or "",
+    )
+    if not partial:
+        _refuse_unfinished(answers, found.disputes, entries)
+    result = Collected(unfinished=list(answers.unfinished), notes=found.notes + answers.notes)
+    together = _to_decide(answers.answers, entries, result, partial=partial)
+    for answer, numbers in together.items():
+        decide_together(
+            session,
+            numbers,
+            by=by,
+            reason=answer.reason,
+            answer=answer.answer,
+            path_class=answer.path_class,
+            drawn={n: answers.answers[n].drawn for n in numbers},
         )
-    result.open = still_open
-    _decide(session, answers, entries, by, found.outlines, result)
+        result.decided += numbers
+    result.decided.sort()
+    taken = {*result.decided, *result.skipped}
+    result.open = [n for n in sorted(found.disputes) if n not in taken and _is_open(entries[n])]
     return result
 
 
 @dataclass
 class _Found:
-    """What stands in the project: dispute objects by UUID, and what was drawn beside them."""
+    """What stands in the project: the object of each dispute, and what was drawn beside them."""
 
-    disputes: dict[str, PathObject] = field(default_factory=dict)
-    slide_of: dict[str, int] = field(default_factory=dict)
-    drawn: list[tuple[int, PathObject]] = field(default_factory=list)
-    outlines: dict[int, str] = field(default_factory=dict)
+    disputes: dict[int, PathObject] = field(default_factory=dict)
+    drawn: list[tuple[str, PathObject]] = field(default_factory=list)
+    extents_px: dict[str, tuple[int, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -142,26 +148,6 @@ class _Found:
         """All classes that were given."""
         things = [*self.disputes.values(), *(thing for _, thing in self.drawn)]
         return {thing.path_class for thing in things if thing.path_class is not None}
-
-
-@dataclass(frozen=True)
-class _Classes:
-    """What the classes in the project mean for a run."""
-
-    of_run: Sequence[str]
-    mapped: Mapping[str, str | None]
-
-    def answer(self, path_class: str, where: str) -> tuple[str, str | None]:
-        """The answer that a class gives."""
-        if path_class in ANSWER_CLASSES:
-            return ANSWER_CLASSES[path_class], None
-        for name in (path_class, self.mapped.get(path_class)):
-            if name in self.of_run:
-                return CLASS, name
-        raise InputError(
-            f"{where} has the class {path_class!r}, which is no answer; take one of "
-            f"{', '.join([*self.of_run, *ANSWER_CLASSES])}"
-        )
 
 
 def _read(session: Session, project: Path, binding: AdjudicationBinding) -> _Found:
@@ -172,148 +158,96 @@ def _read(session: Session, project: Path, binding: AdjudicationBinding) -> _Fou
         if slide is None:
             found.notes.append(f"{source.name} was added in QuPath and holds no dispute")
             continue
+        found.extents_px[slide.name] = (slide.width_px, slide.height_px)
         frame, notes = source.placement(extent_of(slide))
         found.notes += notes
+        ignored: Counter[str] = Counter()
         for batch in source.batches():
             found.notes += [f"object {r.id} can't be read: {r.reason}" for r in batch.rejections]
             for thing in batch.objects:
                 placed = frame.place_object(thing)
                 if thing.uuid in binding.disputes:
-                    found.disputes[str(thing.uuid)] = placed
-                    found.slide_of[str(thing.uuid)] = slide.id
+                    found.disputes[binding.disputes[thing.uuid]] = placed
                 elif thing.object_type == "annotation":
-                    found.drawn.append((slide.id, placed))
+                    found.drawn.append((slide.name, placed))
+                else:
+                    ignored[thing.object_type] += 1
+        found.notes += [
+            f"{n} of the type {kind} on {slide.name} answer nothing, only annotations do"
+            for kind, n in sorted(ignored.items())
+        ]
     return found
 
 
-def _moved(
-    found: _Found, binding: AdjudicationBinding, entries: Mapping[int, QueueEntry]
-) -> list[str]:
-    """Disputes whose outline was changed in QuPath: that decides nothing, and is told."""
-    notes = []
-    for uuid, number in binding.disputes.items():
-        was, now = entries[number].geometry, found.disputes[uuid].geometry
-        if was is not None and shapely.hausdorff_distance(was, now) > _MOVED_PX:
-            notes.append(f"the outline of dispute {number} was changed, which decides nothing")
-    return notes
+def _meanings(
+    session: Session, run: ConsensusRun, classes: set[str]
+) -> dict[str, tuple[str, str | None]]:
+    """The answer that each class gives; those that are none are left out."""
+    protocol = protocol_of(session.get_one(ProtocolVersion, run.protocol_id))
+    meanings: dict[str, tuple[str, str | None]] = {name: (CLASS, name) for name in run.classes}
+    meanings |= {name: (answer, None) for name, answer in ANSWER_CLASSES.items()}
+    for name in classes - meanings.keys():
+        mapped = protocol.map_class(name).name
+        if mapped in run.classes:
+            meanings[name] = (CLASS, mapped)
+    return meanings
 
 
-def _answers(
-    found: _Found,
-    binding: AdjudicationBinding,
-    entries: Mapping[int, QueueEntry],
-    classes: _Classes,
-    reason: str,
-) -> dict[int, _Answer]:
-    answers: dict[int, _Answer] = {}
-    for uuid, number in sorted(binding.disputes.items(), key=lambda pair: pair[1]):
-        thing = found.disputes[uuid]
-        if thing.path_class is None:
-            continue
-        where = f"dispute {number} on {entries[number].slide}"
-        answers[number] = _Answer(*classes.answer(thing.path_class, where), _reason(thing, reason))
-    for slide_id, thing in found.drawn:
-        if thing.path_class is None:
-            raise InputError(
-                f"an annotation drawn at {_place(thing)} has no class; give it one, or remove it"
-            )
-        numbers = _covered(thing, slide_id, found, binding)
-        if not numbers:
-            raise InputError(
-                f"the annotation {thing.path_class!r} drawn at {_place(thing)} covers no dispute by "
-                "more than half; enlarge it, or give the dispute's own object a class"
-            )
-        where = f"an annotation drawn at {_place(thing)}"
-        drawn = _Answer(*classes.answer(thing.path_class, where), _reason(thing, reason))
-        for number in numbers:
-            given = answers.setdefault(number, drawn)
-            found.outlines[number] = shapely.to_wkt(thing.geometry, rounding_precision=2)
-            if (given.answer, given.path_class) != (drawn.answer, drawn.path_class):
-                raise ConflictError(
-                    f"dispute {number} on {entries[number].slide} has two answers in the project, "
-                    f"{given.path_class or given.answer} and {drawn.path_class or drawn.answer}; "
-                    "leave one",
-                    dispute=number,
-                )
-        found.notes.append(
-            f"an annotation {thing.path_class!r} at {_place(thing)} answers "
-            f"{', '.join(f'dispute {n}' for n in numbers)} as a whole; its outline stays in the trail"
-        )
-    for number, answer in answers.items():
-        if not answer.reason and entries[number].state == "open":
-            raise InputError(
-                f"dispute {number} on {entries[number].slide} has no reason; write one into its "
-                "description in QuPath, or give one for all with --reason",
-                dispute=number,
-            )
-    return answers
-
-
-def _covered(
-    thing: PathObject, slide_id: int, found: _Found, binding: AdjudicationBinding
-) -> list[int]:
-    """The disputes on a slide of which an annotation covers more than half."""
-    here = [uuid for uuid in binding.disputes if found.slide_of[uuid] == slide_id]
-    outlines = shapely.make_valid(
-        np.array([found.disputes[uuid].geometry for uuid in here], dtype=object)
-    )
-    common_px2 = shapely.area(shapely.intersection(outlines, shapely.make_valid(thing.geometry)))
-    covered = common_px2 > COVERED * shapely.area(outlines)
-    return sorted(
-        binding.disputes[uuid] for uuid, is_covered in zip(here, covered, strict=True) if is_covered
-    )
-
-
-def _reason(thing: PathObject, general: str) -> str:
-    own = (thing.extra.get("metadata") or {}).get(DESCRIPTION, "")
-    return str(own).strip() or general.strip()
-
-
-def _place(thing: PathObject) -> str:
-    left, top, _, _ = thing.geometry.bounds
-    return f"x {left:.0f}, y {top:.0f} px"
-
-
-def _decide(
-    session: Session,
-    answers: Mapping[int, _Answer],
-    entries: Mapping[int, QueueEntry],
-    by: str,
-    outlines: Mapping[int, str],
-    result: Collected,
+def _refuse_unfinished(
+    answers: Answered, disputes: Mapping[int, PathObject], entries: Mapping[int, QueueEntry]
 ) -> None:
-    together: dict[_Answer, list[int]] = {}
+    """Refuse all of it where something is half done, or a dispute has no answer."""
+    if answers.unfinished:
+        more = len(answers.unfinished) - 1
+        raise InputError(
+            answers.unfinished[0].why
+            + (f" (and {more} more are unfinished)" if more else "")
+            + "; nothing was taken, --partial takes the others",
+            disputes=[one.dispute for one in answers.unfinished if one.dispute is not None],
+        )
+    silent = [n for n in sorted(disputes) if n not in answers.answers and _is_open(entries[n])]
+    if silent:
+        raise InputError(
+            f"{_listed(silent, entries)} have no class yet, so nothing was taken; give each one a "
+            f"class (or {' or '.join(map(repr, ANSWER_CLASSES))}) in QuPath and save, or take the "
+            "others with --partial",
+            disputes=silent,
+        )
+
+
+def _to_decide(
+    answers: Mapping[int, Answer],
+    entries: Mapping[int, QueueEntry],
+    result: Collected,
+    *,
+    partial: bool,
+) -> dict[Answer, list[int]]:
+    """Disputes to be decided, those alike together; what is decided already is none of them."""
+    together: dict[Answer, list[int]] = {}
     for number, answer in sorted(answers.items()):
         entry = entries[number]
-        if entry.state == "open":
-            together.setdefault(answer, []).append(number)
+        if _is_open(entry):
+            alike = Answer(answer.answer, answer.path_class, answer.reason)
+            together.setdefault(alike, []).append(number)
         elif (entry.answer, entry.path_class) == (answer.answer, answer.path_class):
             result.skipped.append(number)
         else:
-            raise ConflictError(
+            why = (
                 f"dispute {number} on {entry.slide} was decided {entry.path_class or entry.answer} in "
-                f"the meantime, and is {answer.path_class or answer.answer} in the project; open it "
-                f"again with `pathquorum adjudicate reopen {number}`, or change it in QuPath",
-                dispute=number,
+                f"the meantime, and is {answer.label} in the project; open it again with "
+                f"`pathquorum adjudicate reopen {number}`, or change it in QuPath"
             )
-    for answer, numbers in together.items():
-        decide_together(
-            session,
-            numbers,
-            by=by,
-            reason=answer.reason,
-            answer=answer.answer,
-            path_class=answer.path_class,
-            drawn=outlines,
-        )
-        result.decided += numbers
-    result.decided.sort()
+            if not partial:
+                raise ConflictError(why, dispute=number)
+            result.unfinished.append(Unfinished(number, why))
+    return together
+
+
+def _is_open(entry: QueueEntry) -> bool:
+    return entry.state == "open"
 
 
 def _listed(numbers: Sequence[int], entries: Mapping[int, QueueEntry]) -> str:
-    shown = [
-        f"dispute {n}" + (f" on {entries[n].slide}" if n in entries else "")
-        for n in numbers[:_IN_ONE_LINE]
-    ]
+    shown = [f"dispute {n} on {entries[n].slide}" for n in numbers[:_IN_ONE_LINE]]
     more = len(numbers) - _IN_ONE_LINE
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,18 @@ from annotation.projects.creating import NewImage, create_project
 from annotation.projects.image_frames import frame_to_open_with
 from annotation.projects.process import QuPathProcess
 from annotation.protocol import Protocol
-from annotation.recognition import extent_of, slide_of_file
+from annotation.recognition import extent_of
 from annotation.records import PathObject
+from annotation.slides import fingerprint
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion, Slide
+from consensus.adjudicating.answers import ANSWER_CLASSES
 from consensus.adjudicating.binding import BINDING_NAME, FORMAT, AdjudicationBinding
 from consensus.queue.adjudication_queue import QueueEntry, queue
 from consensus.queue.queue_order import Order
 from consensus.tables import ConsensusRun
 
-__all__ = ["ANSWER_CLASSES", "Opened", "open_in_qupath"]
-
-ANSWER_CLASSES = {
-    "pathquorum: indeterminate": "indeterminate",
-    "pathquorum: exclude": "exclude",
-}
-"""Classes that answer a dispute without being one of the protocol's."""
+__all__ = ["Opened", "open_in_qupath"]
 
 _OPEN_RGB = [255, 200, 0]
 _ANSWER_RGB = (128, 128, 128)
@@ -102,13 +98,15 @@ def open_in_qupath(
         slide = rows[name]
         frame, provider = frame_to_open_with(extent_of(slide))
         own = [entry for entry in entries if entry.slide == name]
-        objects = [_object(entry, ranks[entry.dispute], slide, study) for entry in own]
+        objects = [
+            _object(entry, ranks[entry.dispute], len(entries), slide, study) for entry in own
+        ]
         disputes |= {str(o.uuid): e.dispute for o, e in zip(objects, own, strict=True)}
         slides[str(number)] = slide.id
         images.append(
             NewImage(
                 f"{number:0{width}d} {name}",
-                _file(session, slide, slides_root).resolve().as_uri(),
+                _file(slide, slides_root).resolve().as_uri(),
                 objects=[frame.inverse.place_object(thing) for thing in objects],
                 metadata={"priority": f"{number:0{width}d}", "disputes": str(len(own))},
                 provider=provider,
@@ -139,8 +137,11 @@ def open_in_qupath(
     return result
 
 
-def _object(entry: QueueEntry, rank: int, slide: Slide, study: str) -> PathObject:
-    """A dispute as the adjudicator sees it: its outline locked, and no class yet."""
+def _object(entry: QueueEntry, rank: int, of_all: int, slide: Slide, study: str) -> PathObject:
+    """A dispute as the adjudicator sees it: its outline locked, and no class yet.
+
+    QuPath sorts its list by what it shows, so that ranks have all the same number of digits.
+    """
     geometry = entry.geometry
     if geometry is None:  # a label of the slide as a whole
         geometry = shapely.box(0, 0, slide.width_px, slide.height_px)
@@ -155,7 +156,7 @@ def _object(entry: QueueEntry, rank: int, slide: Slide, study: str) -> PathObjec
         uuid=derive_uuid(f"adjudication/{study}/{entry.run}", b"dispute", entry.dispute),
         object_type="annotation",
         path_class=None,
-        name=f"{rank}. dispute {entry.dispute}: {said}",
+        name=f"{rank:0{len(str(of_all))}d}. dispute {entry.dispute}: {said}",
         locked=True,
         geometry=geometry,
         measurements=dict(measurements),
@@ -169,27 +170,44 @@ def _object(entry: QueueEntry, rank: int, slide: Slide, study: str) -> PathObjec
     )
 
 
-def _file(session: Session, slide: Slide, slides_root: Path | None) -> Path:
-    """The slide's image on this machine."""
-    if slide.path is not None and Path(slide.path).exists():
-        return Path(slide.path)
-    name = file_name(slide.name, "") if slide.path is None else Path(slide.path).name
-    if slides_root is not None:
-        for path in sorted(slides_root.rglob("*")):
-            same_name = path.name == name or path.stem == slide.name
-            if (
-                same_name
-                and path.is_file()
-                and path.resolve().is_relative_to(slides_root.resolve())
-            ):
-                known = slide_of_file(session, path) if slide.fingerprint else slide
-                if known is not None and known.id == slide.id:
-                    return path
+def _file(slide: Slide, slides_root: Path | None) -> Path:
+    """The slide's image on this machine; a file of its name that holds something else is none."""
+    others = []
+    for path in _candidates(slide, slides_root):
+        if slide.fingerprint is None or _fingerprint(path) == slide.fingerprint:
+            return path
+        others.append(path)
+    why = (
+        f"is not {str(others[0])!r}, which holds another image by its fingerprint"
+        if others
+        else "is not found here"
+    )
     raise SlideError(
-        f"the image of slide {slide.name!r} is not found here, and QuPath could not show what is "
-        "disputed; name the folder that holds it with --slides-root",
+        f"the image of slide {slide.name!r} {why}, and QuPath could not show what is disputed; name "
+        "the folder that holds it with --slides-root",
         slide=slide.name,
     )
+
+
+def _candidates(slide: Slide, slides_root: Path | None) -> Iterator[Path]:
+    """Files that may be the slide's: where it was added from, and of its name below a folder."""
+    if slide.path is not None and Path(slide.path).exists():
+        yield Path(slide.path)
+    name = file_name(slide.name, "") if slide.path is None else Path(slide.path).name
+    if slides_root is None:
+        return
+    root = slides_root.resolve()
+    for path in sorted(slides_root.rglob("*")):
+        is_named = path.name == name or path.stem == slide.name
+        if is_named and path.is_file() and path.resolve().is_relative_to(root):
+            yield path
+
+
+def _fingerprint(path: Path) -> str | None:
+    try:
+        return fingerprint(path)
+    except (OSError, SlideError):
+        return None
 
 
 def _classes(

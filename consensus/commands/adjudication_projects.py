@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,8 @@ def adjudicate_collect(
     """Take the decisions out of a project that `adjudicate open` made.
 
     All of them come in, or none: a dispute without a class, a class that is no answer, or a decision
-    without a reason is refused by name. Collecting again takes nothing twice.
+    without a reason is refused by name. With --partial the finished ones come in, and the others are
+    named. Collecting again takes nothing twice.
     """
     from consensus.adjudicating.collecting import collect
 
@@ -100,10 +102,17 @@ def adjudicate_collect(
         collected = collect(session, folder, by=by, reason=reason, partial=partial)
     for note in collected.notes:
         invocation.say(f"Note: {note}.")
+    for one in collected.unfinished:
+        invocation.say(f"Not taken: {one.why}.")
     text = (
-        f"{counted(len(collected.decided), 'dispute')} decided, {len(collected.skipped)} were decided "
-        f"alike before, {len(collected.open)} still open."
+        f"{counted(len(collected.decided), 'dispute')} decided{_numbers(collected.decided)}, "
+        f"{len(collected.skipped)} were decided alike before{_numbers(collected.skipped)}, "
+        f"{len(collected.open)} still open{_numbers(collected.open)}."
     )
     return Outcome(
         collected.to_dict(), lambda console: console.print(text, markup=False, soft_wrap=True)
     )
+
+
+def _numbers(disputes: Sequence[int]) -> str:
+    return f" ({', '.join(map(str, disputes))})" if disputes else ""

@@ -18,7 +18,7 @@ from annotation.qupath import open_project
 from annotation.records import PathObject
 from annotation.store import Store
 from annotation.tables import Event, Slide
-from consensus.adjudicating.collecting import DESCRIPTION
+from consensus.adjudicating.answers import DESCRIPTION
 from tests.conftest import CommandResult
 from tests.consensus.built_run import Item, build_run
 from tests.qupath.test_object_writing import opened_with_paquo
@@ -201,7 +201,25 @@ def test_a_drawn_region_answers_what_it_covers(
     with store.reading() as session:
         (event,) = session.query(Event).filter_by(action="dispute decided")
     assert event.new is not None
-    assert shapely.from_wkt(event.new["drawn"]).equals(shapely.buffer(FIRST, -10))
+    (outline,) = event.new["drawn"]
+    assert shapely.from_wkt(outline).equals(shapely.buffer(FIRST, -10))
+
+
+def test_an_outline_that_was_shrunk_in_qupath_changes_nothing_of_what_is_asked(
+    opened: Path, pathquorum: Callable[..., CommandResult]
+) -> None:
+    """A corner of the dispute is no answer to it, whatever its object looks like by now."""
+    corner = shapely.box(10, 10, 30, 30)
+    edited(
+        opened,
+        lambda t: replaced(t, geometry=corner) if "dispute 1:" in str(t.name) else t,
+        (1, drawn(corner, "=Tumor")),
+    )
+    result = pathquorum("adjudicate", "collect", opened, "--by", "L", "--partial", "--json")
+    assert result.status == 0, result.err
+    assert result.json["decided"] == []
+    assert "covers no dispute by more than half" in result.json["unfinished"][0]["why"]
+    assert any("outline of dispute 1 was changed" in note for note in result.json["notes"])
 
 
 def test_a_project_of_another_store_and_a_spoiled_binding_are_refused(
