@@ -20,6 +20,7 @@ from tests.benchmarks import (
     matching,
     overlaying,
     pulling,
+    pushing,
     qupath_objects,
     reviewing,
 )
@@ -58,6 +59,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "reviewing": reviewing.run,
     "coverage": coverage.run,
     "qupath": qupath_objects.run,
+    "pushing": pushing.run,
 }
 
 

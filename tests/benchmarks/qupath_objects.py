@@ -15,7 +15,7 @@ from annotation.errors import QuPathMissingError
 from annotation.projects.process import QuPathProcess
 from tests.benchmarks.measure import Cost, cost_of, print_table
 
-__all__ = ["run"]
+__all__ = ["DRAWN", "measured", "run"]
 
 DRAWN = """
 import json, sys, time, uuid
@@ -117,13 +117,12 @@ told(wall_s, after_s - cpu_s, java_mb)
 )
 
 
-def _measured(code: str, *arguments: str) -> Cost:
-    """The cost of the work alone; the peak is that of Python and of Java, where they are two."""
+def measured(code: str, *arguments: str) -> Cost:
+    """The cost of the work alone; what it tells besides stands in ``printed`` as JSON."""
     cost = cost_of(code, *arguments)
     (line,) = (li for li in cost.printed.splitlines() if li.startswith("TOLD "))
-    wall_s, cpu_s, java_mb = json.loads(line.removeprefix("TOLD "))
-    told = f"Java {java_mb:,.0f} MB" if java_mb else ""
-    return replace(cost, wall_s=wall_s, cpu_s=cpu_s, printed=told)
+    wall_s, cpu_s, more = json.loads(line.removeprefix("TOLD "))
+    return replace(cost, wall_s=wall_s, cpu_s=cpu_s, printed=json.dumps(more) if more else "")
 
 
 def run(folder: Path, count: int = 100_000) -> None:
@@ -150,7 +149,7 @@ def run(folder: Path, count: int = 100_000) -> None:
         rows = [
             (
                 name,
-                _measured(
+                measured(
                     code, str(count), str(target), image.as_uri() if target == data else str(image)
                 ),
                 goal,
@@ -163,4 +162,4 @@ def run(folder: Path, count: int = 100_000) -> None:
         )
         for name, cost, _ in rows:
             if cost.printed:
-                print(f"    {name}: {cost.printed} beside Python's")
+                print(f"    {name}: Java {float(cost.printed):,.0f} MB beside Python's")
