@@ -1,9 +1,9 @@
 """Where an image of a project lies on this machine.
 
 A project names its images by URI, written on whatever machine last saved it. Windows and Mac paths,
-shares and moved folders come up; what is named over a network is never fetched, and nothing is
-looked for outside the place named, the project's own surroundings, and the folder that the user
-names for slides.
+shares and moved folders come up; what is named over a network is never fetched, no server is called
+that a project file alone names, and nothing is looked for outside the place named, the project's own
+surroundings, and the folder that the user names for slides.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def find_image(
     named = path_of_uri(uri)
     if named is None:
         return f"it lies at {uri.split(':', 1)[0]}:, which is not fetched"
-    here = Path(named) if isinstance(named, type(PurePath())) else None
+    is_ours = isinstance(named, type(PurePath())) and not _on_another_share(named, project.path)
+    here = Path(named) if is_ours else None
     if here is not None and here.is_file():
         return FoundImage(here, "as named")
     for moved in _moved_along(project, named):
@@ -101,6 +102,12 @@ def find_image(
         if found:
             return f"{len(found)} files below {slides_root} are named {named.name!r}"
     return f"{named} is not there"
+
+
+def _on_another_share(named: PurePath, project: PurePath) -> bool:
+    """Whether a path names a server that the project doesn't lie on: to look would be to call it."""
+    drive = named.drive
+    return drive.startswith("\\\\") and drive.lower() != project.drive.lower()
 
 
 def _moved_along(project: ProjectFile, named: PurePath) -> Iterator[Path]:

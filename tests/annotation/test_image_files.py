@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pytest
 
 from annotation.projects.files import ProjectFile, read_project
-from annotation.projects.image_files import FoundImage, find_image, path_of_uri
+from annotation.projects.image_files import FoundImage, _on_another_share, find_image, path_of_uri
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,18 @@ def test_a_file_is_not_taken_for_the_only_one_where_not_all_folders_were_looked_
     assert found(project, root) == FoundImage(root / "a/A.svs", "by name")
     monkeypatch.setattr("annotation.projects.image_files._MOST_FOLDERS", 3)
     assert "more than 3 folders" in str(found(project, root))
+
+
+@pytest.mark.parametrize(
+    ("named", "project", "elsewhere"),
+    [
+        ("//server/share/a.svs", "C:/p/project.qpproj", True),
+        ("//server/share/a.svs", "//other/share/p/project.qpproj", True),
+        ("//server/share/a.svs", "//SERVER/share/p/project.qpproj", False),
+        ("C:/a.svs", "D:/p/project.qpproj", False),
+    ],
+)
+def test_no_server_is_called_that_a_project_file_alone_names(
+    named: str, project: str, elsewhere: bool
+) -> None:
+    assert _on_another_share(PureWindowsPath(named), PureWindowsPath(project)) is elsewhere
