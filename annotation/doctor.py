@@ -10,6 +10,7 @@ from typing import Any
 
 from annotation.errors import PathquorumError, QuPathMissingError
 from annotation.projects.process import QuPathProcess
+from annotation.slides import openslide_library
 from annotation.store import open_store
 
 __all__ = ["Check", "examine"]
@@ -32,7 +33,6 @@ class Check:
 
 
 _PACKAGES = (
-    ("openslide-python", "openslide", "slides can't be read; add them with --width, --height and --mpp", True),
     ("shapely", "shapely", "nothing works without it", True),
     ("paquo", "paquo", "QuPath projects can't be read or written; GeoJSON exports work", False),
     ("jpype1", "jpype", "as without paquo", False),
@@ -45,7 +45,7 @@ _PACKAGES = (
 def examine(store_url: str) -> list[Check]:
     """Look at everything; nothing is changed, and neither Java nor torch comes into this process."""
     checks = [Check("Python", True, platform.python_version(), platform.platform(), "", True)]
-    checks += [_package(*package) for package in _PACKAGES]
+    checks += [_openslide(), *(_package(*package) for package in _PACKAGES)]
     checks += [*_qupath(), _store(store_url)]
     return checks
 
@@ -59,6 +59,15 @@ def _package(name: str, module: str, costs: str, required: bool) -> Check:
         except importlib.metadata.PackageNotFoundError:
             version = "unknown"
     return Check(name, found, version, "", "" if found else costs, required)
+
+
+def _openslide() -> Check:
+    """Its library is loaded, for the Python package alone opens nothing."""
+    costs = "slides can't be read; add them with --width, --height and --mpp"
+    library, reason = openslide_library()
+    if library is None:
+        return Check("OpenSlide", False, "", reason, costs, True)
+    return Check("OpenSlide", True, library, "", "", True)
 
 
 def _qupath() -> list[Check]:
@@ -98,5 +107,10 @@ def _store(url: str) -> Check:
         store = open_store(url)
     except PathquorumError as error:
         return Check("store", False, "", str(error), "only what needs no store works")
-    store.close()
-    return Check("store", True, "current", store.url, "")
+    try:
+        size_mb = store.size_bytes() / 1e6
+        return Check(
+            "store", True, f"schema {store.revision()}", f"{store.url}, {size_mb:,.1f} MB", ""
+        )
+    finally:
+        store.close()

@@ -7,6 +7,7 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+from annotation.class_mapping import trimmed_path_class
 from annotation.errors import ConflictError
 from annotation.paths import replacing
 from annotation.protocol import Protocol
@@ -71,15 +72,19 @@ def _told(protocol: Protocol) -> dict[str, object]:
     declared = protocol.domain.rule == "declared"
     domain = list(protocol.domain.classes) if declared else []
     names = [one.name for one in protocol.classes]
-    aliases = [alias for one in protocol.classes for alias in one.aliases]
+    meant = {
+        trimmed_path_class(written): one.name
+        for one in protocol.classes
+        for written in (one.name, *one.aliases)
+    }
     listed = [(one.name, one.rgb) for one in protocol.classes]
     listed += [(name, None) for name in (*domain, *protocol.ignore) if name not in names]
     return {
         "name": protocol.name,
         "version": protocol.version,
         "classes": [{"name": name, "color": rgb} for name, rgb in listed],
-        "known": [*names, *aliases, *domain, *protocol.ignore],
-        "domain": domain,
-        "ignore": list(protocol.ignore),
+        "names": meant,
+        "domain": [trimmed_path_class(pattern) for pattern in protocol.domain.classes],
+        "ignore": [trimmed_path_class(pattern) for pattern in protocol.ignore],
         "needs_domain": declared,
     }

@@ -109,17 +109,19 @@ class _Exported:
     size_px: tuple[int, int] | None = None
 
 
+def _time(told: object) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(str(told))
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None
+
+
 def _exported(foreign: Mapping[str, Any]) -> _Exported:
     told = foreign.get("pathquorum")
     if not isinstance(told, dict):
         return _Exported()
-    at: datetime | None = None
-    try:
-        at = datetime.fromisoformat(str(told.get("exported_at")))
-    except ValueError:
-        at = None
-    if at is not None and at.tzinfo is None:
-        at = None
+    at = _time(told.get("saved_at")) or _time(told.get("exported_at"))
     width, height = told.get("width_px"), told.get("height_px")
     sound = all(type(side) is int and side > 0 for side in (width, height))
     return _Exported(at, (int(str(width)), int(str(height))) if sound else None)

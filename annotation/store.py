@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
@@ -82,6 +82,19 @@ class Store:
             session.begin(),
         ):
             yield session
+
+    def revision(self) -> str:
+        """The revision of its schema."""
+        with _database_errors(self.engine.url), self.engine.connect() as connection:
+            return str(_revision(connection))
+
+    def size_bytes(self) -> int:
+        """How much it takes on disk."""
+        if _is_file(self.engine.url):
+            return _file(self.engine.url).stat().st_size
+        with _database_errors(self.engine.url), self.engine.connect() as connection:
+            size = select(func.pg_database_size(func.current_database()))
+            return int(connection.scalar(size) or 0)
 
     def close(self) -> None:
         """Give back the connections."""

@@ -10,6 +10,9 @@
  */
 PROTOCOL = ""
 
+import java.util.regex.Matcher
+import java.util.regex.Pattern
+
 import org.locationtech.jts.geom.Geometry
 import org.locationtech.jts.geom.util.GeometryFixer
 import org.locationtech.jts.index.strtree.STRtree
@@ -34,16 +37,57 @@ int apart(String one, String other) {
     return before[other.length()]
 }
 
+List<String> levelsOf(String written) {
+    return written.split(":").collect { it.strip() }.findAll { !it.isEmpty() }
+}
+
+Pattern wildcards(String text) {
+    StringBuilder rule = new StringBuilder()
+    Matcher piece = text =~ /\*+|\?|[^*?]+/
+    while (piece.find())
+        rule.append(piece.group().startsWith("*") ? ".*" : piece.group() == "?" ? "." : Pattern.quote(piece.group()))
+    return Pattern.compile(rule.toString(), Pattern.DOTALL)
+}
+
+// What `pathquorum pull` makes of a class: [kind, the protocol's class].
+List<String> meaningOf(String written, Map<String, String> names, List<List> patterns) {
+    List<String> levels = levelsOf(written)
+    List<String> renamed = levels.collect { names.containsKey(it) ? names[it] : it }
+    for (int n = levels.size(); n > 0; n--) {
+        String whole = levels.take(n).join(": ")
+        if (names.containsKey(whole))
+            return ["class", names[whole]]
+        List fits = patterns.find { whole == it[1] || it[2].matcher(whole).matches() }
+        if (fits != null)
+            return [fits[0], null]
+        String again = levelsOf(renamed.take(n).join(": ")).join(": ")
+        if (names.containsKey(again))
+            return ["class", names[again]]
+    }
+    return ["unmapped", null]
+}
+
 def imageData = getCurrentImageData()
 if (imageData == null) {
     println "No image is open: open the image that you have annotated."
     return
 }
 def protocol = PROTOCOL.isEmpty() ? null : GsonTools.getInstance().fromJson(new String(PROTOCOL.decodeBase64(), "UTF-8"), Map.class)
-List<String> known = protocol != null ? protocol.known : (getProject() == null ? [] : getProject().getPathClasses().collect { it.toString() })
+List<String> ofProject = getProject() == null ? [] : getProject().getPathClasses().collect { it.toString() }
+Map<String, String> names = protocol != null ? protocol.names : ofProject.collectEntries { [it, it] }
 List<String> domainClasses = protocol != null ? protocol.domain : []
-List<String> ignored = protocol != null ? protocol.ignore : []
+List<List> patterns = domainClasses.collect { ["domain", it, wildcards(it)] }
+if (protocol != null)
+    patterns.addAll(protocol.ignore.collect { ["ignored", it, wildcards(it)] })
+List<String> known = (names.keySet() as List) + patterns.collect { it[1] }
 boolean needsDomain = protocol != null && protocol.needs_domain
+Map<String, List<String>> meanings = [:]
+def meaning = { PathObject it ->
+    String written = it.getPathClass().toString()
+    if (!meanings.containsKey(written))
+        meanings[written] = meaningOf(written, names, patterns)
+    meanings[written]
+}
 
 List<PathObject> mine = new ArrayList<>(imageData.getHierarchy().getAnnotationObjects()).findAll { !it.getMetadata().containsKey("pathquorum") }
 List<String> told = []
@@ -57,7 +101,7 @@ def tell = { List<PathObject> things, String one, String many ->
 
 tell(mine.findAll { it.getPathClass() == null }, "annotation has no class", "annotations have no class")
 Map<String, List<PathObject>> strange = mine.findAll {
-    it.getPathClass() != null && !known.isEmpty() && !(it.getPathClass().toString() in known)
+    it.getPathClass() != null && !known.isEmpty() && meaning(it)[0] == "unmapped"
 }.groupBy { it.getPathClass().toString() }
 strange.each { name, things ->
     String nearest = known.min { apart(name.toLowerCase(), it.toLowerCase()) }
@@ -89,14 +133,14 @@ tell(outlines.keySet().findAll {
     box.getMinX() < -0.5 || box.getMinY() < -0.5 || box.getMaxX() > width + 0.5 || box.getMaxY() > height + 0.5
 } as List, "annotation reaches beyond the image", "annotations reach beyond the image")
 
-def isDomain = { PathObject it -> it.getPathClass() != null && it.getPathClass().toString() in domainClasses }
+def isDomain = { PathObject it -> it.getPathClass() != null && meaning(it)[0] == "domain" }
 List<PathObject> domain = outlines.keySet().findAll { isDomain(it) } as List
 if (needsDomain && domain.isEmpty())
     told.add("nothing says what you have read: draw an annotation of the class '" + domainClasses[0] + "' around it")
 List<PathObject> rated = outlines.keySet().findAll {
-    it.getPathClass() != null && !isDomain(it) && !(it.getPathClass().toString() in ignored)
+    it.getPathClass() != null && !(meaning(it)[0] in ["domain", "ignored"])
 } as List
-if (!domain.isEmpty()) {
+if (needsDomain && !domain.isEmpty()) {
     Geometry whole = domain.collect { outlines.get(it) }.inject { one, other -> one.union(other) }
     tell(rated.findAll { !outlines.get(it).intersects(whole) }, "annotation lies outside what you have read",
         "annotations lie outside what you have read")
@@ -109,7 +153,7 @@ Set<PathObject> crossing = new LinkedHashSet<>()
 for (PathObject thing : rated.findAll { it.getROI().isArea() }) {
     Geometry one = outlines.get(thing)
     for (other in tree.query(one.getEnvelopeInternal())) {
-        if (other.is(thing) || other.getPathClass() == thing.getPathClass())
+        if (other.is(thing) || other.getPathClass() == thing.getPathClass() || (meaning(thing)[1] != null && meaning(thing)[1] == meaning(other)[1]))
             continue
         Geometry two = outlines.get(other)
         double smaller = Math.min(one.getArea(), two.getArea()), larger = Math.max(one.getArea(), two.getArea())

@@ -1,8 +1,7 @@
 /*
  * Sets the project's classes and their colours to those of a protocol, in its order.
  *
- * In QuPath: open the project, then Automate > Script editor, open this file, Run; then close the
- * project and open it again to see the classes.
+ * In QuPath: open the project, then Automate > Script editor, open this file, Run.
  * From a command line: QuPath script set_up_classes.groovy -p project.qpproj
  *
  * The protocol stands in the next line, where `pathquorum scripts --protocol NAME` has put it. Your
@@ -40,4 +39,14 @@ if (getProject().getPathClasses() as List != classes) {
     return
 }
 getProject().syncChanges()
+// An open window keeps a list of its own and would write that over the project's. From a command line
+// there is no window, nor the classes to ask for one.
+try {
+    def window = Class.forName("qupath.lib.gui.QuPathGUI").getMethod("getInstance").invoke(null)
+    if (window != null) {
+        Runnable show = { window.getAvailablePathClasses().setAll([PathClass.NULL_CLASS] + classes) }
+        Class.forName("javafx.application.Platform").getMethod("runLater", Runnable).invoke(null, show)
+    }
+} catch (ClassNotFoundException | LinkageError ignored) {
+}
 println "The project has the " + classes.size() + " classes of " + protocol.name + " " + protocol.version + ": " + classes.join(", ") + "."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,13 +100,21 @@ def test_doctor_says_what_each_missing_piece_costs(
 def test_doctor_fails_where_something_needed_is_missing(
     pathquorum: Pathquorum, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import importlib.util
-
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        "importlib.util.find_spec",
-        lambda name, *more: None if name == "openslide" else find(name, *more),
-    )
+    monkeypatch.setitem(sys.modules, "openslide", None)
     monkeypatch.setattr("annotation.doctor._qupath", list)
     result = pathquorum("doctor", "--json")
     assert (result.status, result.json["ok"]) == (1, False)
+    (openslide,) = (c for c in result.json["checks"] if c["what"] == "OpenSlide")
+    assert not openslide["found"]
+    assert "openslide" in openslide["detail"]
+
+
+def test_doctor_says_at_which_schema_a_store_is_and_how_large(
+    pathquorum: Pathquorum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annotation.doctor._qupath", list)
+    revision = pathquorum("init", "--json").json["revision"]
+    checks = {c["what"]: c for c in pathquorum("doctor", "--json").json["checks"]}
+    assert checks["store"]["version"] == f"schema {revision}"
+    assert checks["store"]["detail"].endswith(" MB")
+    assert re.match(r"\d+\.\d+", checks["OpenSlide"]["version"])
