@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "protocol": ("annotation.commands.study:protocol", "Protocols: what is rated, and how."),
     "annotator": ("annotation.commands.study:annotator", "People and what entitles them."),
     "slide": ("annotation.commands.study:slide", "Slides, their patients and sites."),
+    "study": ("annotation.commands.study_facts:study", "Ethics approval and intended use."),
     "distribute": (
         "annotation.commands.distribution:distribute",
         "Make a QuPath project for each annotator.",
@@ -45,10 +46,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("consensus.commands.report:report", "Write the concordance report."),
     "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
     "status": ("consensus.commands.status:status", "Where the study stands."),
+    "trace": (
+        "consensus.commands.provenance:trace",
+        "The reads and decisions behind something.",
+    ),
     "scripts": ("annotation.commands.scripts:scripts", "Hand out scripts for QuPath."),
     "doctor": ("annotation.commands.doctor:doctor", "What is found here, and what is missing."),
     "audit": ("annotation.commands.audit:audit", "Check and export the audit trail."),
     "demo": ("annotation.commands.demo:demo", "The whole chain on generated slides."),
+}
+
+
+# Subcommands that build on the other packages, by the group that they belong to.
+ADDED: dict[str, dict[str, str]] = {
+    "slide": {"show": "consensus.commands.provenance:slide_show"},
 }
 
 
@@ -63,16 +74,24 @@ class LazyGroup(click.Group):
         """Import and return a subcommand."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        loaded: Any = getattr(import_module(module), attribute)
-        if not isinstance(loaded, click.Command):
-            raise TypeError(f"{module}:{attribute} is no command")
+        loaded = _loaded(COMMANDS[cmd_name][0])
+        for name, place in ADDED.get(cmd_name, {}).items():
+            if isinstance(loaded, click.Group) and name not in loaded.commands:
+                loaded.add_command(_loaded(place), name)
         return loaded
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands from their summaries, importing none."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def _loaded(place: str) -> click.Command:
+    module, _, attribute = place.partition(":")
+    loaded: Any = getattr(import_module(module), attribute)
+    if not isinstance(loaded, click.Command):
+        raise TypeError(f"{place} is no command")
+    return loaded
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,14 +11,13 @@ from sqlalchemy.orm import Session
 
 from annotation.audit import record
 from annotation.errors import ConflictError, InputError
-from annotation.protocol import Protocol
+from annotation.lookup import find_annotator, unknown
 from annotation.store import now
-from annotation.tables import Annotator, Credential, Identity
+from annotation.tables import Annotator, Credential, CredentialCorrection, Identity
 
-__all__ = ["ROLES", "CredentialClaim", "add_annotator", "missing_entitlement", "parse_credential"]
+__all__ = ["ROLES", "CredentialClaim", "add_annotator", "correct_credential", "parse_credential"]
 
 ROLES = ("trainee", "annotator", "pathologist", "senior", "lead", "engineer")
-TRAINING = "training"
 
 
 @dataclass(frozen=True)
@@ -141,35 +140,76 @@ def _entitle(
         new={
             "kind": claim.kind,
             "issuer": claim.issuer,
-            "valid_from": valid_from.isoformat() if valid_from else None,
-            "valid_to": valid_to.isoformat() if valid_to else None,
+            **_days(valid_from, valid_to),
         },
     )
 
 
-def missing_entitlement(
-    session: Session, annotator: Annotator, protocol: Protocol, read_date: date
-) -> str | None:
-    """Why a read of this day does not count under the protocol; None where it does.
+def correct_credential(
+    session: Session,
+    handle: str,
+    claim: CredentialClaim,
+    *,
+    valid_from: date | None = None,
+    valid_to: date | None = None,
+    withdrawn: bool = False,
+    reason: str,
+) -> CredentialCorrection:
+    """Correct the days of a credential, or withdraw it; what was recorded stays, and so do past reads.
 
-    Training is a credential of the kind ``training`` whose number is ``NAME@VERSION`` of the
-    protocol.
+    Raises
+    ------
+    UnknownNameError
+        The person has no such credential.
+    InputError
+        There is no reason, or the dates are the wrong way round.
     """
-    held = session.scalars(select(Credential).where(Credential.annotator_id == annotator.id)).all()
-    in_force = [
-        credential
-        for credential in held
-        if (credential.valid_from is None or credential.valid_from <= read_date)
-        and (credential.valid_to is None or read_date <= credential.valid_to)
-    ]
-    kinds = {credential.kind for credential in in_force}
-    for kind in protocol.require.credentials:
-        if kind not in kinds:
-            recorded = any(credential.kind == kind for credential in held)
-            how = "not in force" if recorded else "not recorded"
-            return f"credential {kind!r} {how} on {read_date.isoformat()}"
-    wanted = f"{protocol.name}@{protocol.version}"
-    trained = any(c.kind == TRAINING and c.number == wanted for c in in_force)
-    if protocol.require.training and not trained:
-        return f"training for {wanted} not recorded on {read_date.isoformat()}"
-    return None
+    if not reason.strip():
+        raise InputError("a correction needs a reason; give one with --reason")
+    if valid_from and valid_to and valid_from > valid_to:
+        raise InputError(f"--valid-from {valid_from} lies after --valid-to {valid_to}; swap them")
+    annotator = find_annotator(session, handle)
+    found = session.scalars(
+        select(Credential)
+        .where(
+            Credential.annotator_id == annotator.id,
+            Credential.kind == claim.kind,
+            Credential.issuer == claim.issuer,
+            Credential.number == claim.number,
+        )
+        .order_by(Credential.id.desc())
+    ).first()
+    if found is None:
+        raise unknown(
+            "credential",
+            f"{claim.kind}:{claim.issuer}:{claim.number}",
+            [],
+            f"see those of {handle!r} in `pathquorum annotator list`",
+        )
+    row = CredentialCorrection(
+        credential_id=found.id,
+        at=now(),
+        valid_from=valid_from,
+        valid_to=valid_to,
+        withdrawn=withdrawn,
+        reason=reason.strip(),
+    )
+    session.add(row)
+    session.flush()
+    record(
+        session,
+        actor=None,
+        action="credential withdrawn" if withdrawn else "credential corrected",
+        subject=f"annotator:{annotator.id}",
+        old={"credential": found.id, **_days(found.valid_from, found.valid_to)},
+        new={"correction": row.id, **_days(valid_from, valid_to)},
+        reason=row.reason,
+    )
+    return row
+
+
+def _days(valid_from: date | None, valid_to: date | None) -> dict[str, str | None]:
+    return {
+        "valid_from": valid_from.isoformat() if valid_from else None,
+        "valid_to": valid_to.isoformat() if valid_to else None,
+    }

@@ -189,6 +189,7 @@ class SlideLabels:
 class Requirements:
     """What must be in order before a read counts."""
 
+    roles: tuple[str, ...]
     credentials: tuple[str, ...]
     training: bool
     signature: bool
@@ -196,8 +197,9 @@ class Requirements:
     @classmethod
     def from_table(cls, top: TomlTable) -> Requirements:
         """Read `[require]`."""
-        table = top.table("require", ("credentials", "training", "signature"))
+        table = top.table("require", ("roles", "credentials", "training", "signature"))
         return cls(
+            roles=table.texts("roles", ()),
             credentials=table.texts("credentials", ()),
             training=table.flag("training", default=False),
             signature=table.flag("signature", default=False),

@@ -17,12 +17,13 @@ from sqlalchemy.orm import Session
 
 from annotation.audit import record
 from annotation.collector import collector_paused
+from annotation.entitlement import entitlement
 from annotation.errors import ConflictError, InputError, RefusedError, SourceError
 from annotation.frames import WHOLE_SLIDE, Frame
 from annotation.logs import log
 from annotation.lookup import find_read
-from annotation.people import missing_entitlement
 from annotation.protocol import Protocol
+from annotation.pushed import is_prediction
 from annotation.read_changes import ReadChanges, record_changes
 from annotation.readings import ReadOf, assigned_readings, named_readings, within_washout
 from annotation.recognition import extent_of
@@ -60,6 +61,7 @@ class PullRequest:
     read_date: date | None = None
     replicate: int = 1
     based_on: int | None = None
+    ai_assisted: bool = False
     accept_removals: bool = False
     accept_copy: bool = False
     strict: bool = False
@@ -264,6 +266,7 @@ def _pull_read(
             strict=request.strict,
         )
     read_date = request.read_date or source.modified.date()
+    entitled = entitlement(session, annotator, protocol, read_date)
     pulled = PulledRead(
         read=read.id,
         slide=slide.name,
@@ -271,7 +274,7 @@ def _pull_read(
         read_date=read_date,
         read_date_source="given" if request.read_date else "inferred",
         changes=changes,
-        excluded=missing_entitlement(session, annotator, protocol, read_date),
+        excluded=entitled.missing,
         frame=frame,
         notes=remarks,
     )
@@ -286,6 +289,12 @@ def _pull_read(
             rejections=[{"id": r.id, "reason": r.reason} for r in changes.rejections],
             copied=changes.copied,
             excluded=pulled.excluded,
+            circumstances={
+                "entitlement": entitled.to_dict(),
+                "blinded": None if reading.assignment is None else reading.assignment.masked,
+                "ai_assisted": request.ai_assisted or any(map(is_prediction, changes.saw)),
+                "saw": sorted(changes.saw),
+            },
         )
     )
     session.flush()

@@ -14,7 +14,10 @@ from sqlalchemy.orm import Session
 from annotation.records import PathObject
 from annotation.tables import PushedObject, Slide
 
-__all__ = ["PushedObjects", "PushedOrigin", "is_changed", "same_outline"]
+__all__ = ["PushedObjects", "PushedOrigin", "is_changed", "is_prediction", "same_outline"]
+
+PREDICTIONS = "predictions/"
+"""How the origin of a model's objects begins."""
 
 # QuPath keeps vertices as float32: up to 0.016 px beside what was written at 2^17 px.
 FLOAT32_TOLERANCE_PX = 0.05
@@ -24,8 +27,19 @@ FLOAT32_TOLERANCE_PX = 0.05
 class PushedOrigin:
     """Where a pulled object came from, and whether a person has changed it since."""
 
-    name: str
+    push: str
+    uuid: str
     changed: bool
+
+    @property
+    def name(self) -> str:
+        """The object's, within all pushes."""
+        return f"{self.push}/{self.uuid}"
+
+
+def is_prediction(push: str) -> bool:
+    """Whether a push brought a model's predictions."""
+    return push.startswith(PREDICTIONS)
 
 
 class PushedObjects:
@@ -47,7 +61,7 @@ class PushedObjects:
         rows = self._by_uuid.get(uuid)
         if not rows:
             return None
-        return PushedOrigin(f"{rows[-1].origin}/{uuid}", is_changed(rows, obj, geometry_digest))
+        return PushedOrigin(rows[-1].origin, uuid, is_changed(rows, obj, geometry_digest))
 
 
 def is_changed(rows: Sequence[PushedObject], obj: PathObject, geometry_digest: bytes) -> bool:

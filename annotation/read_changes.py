@@ -31,7 +31,10 @@ __all__ = ["ReadChanges", "record_changes"]
 
 @dataclass
 class ReadChanges:
-    """The count of every object of a source, and what is worth telling its author."""
+    """The count of every object of a source, and what is worth telling its author.
+
+    ``saw`` names the pushes whose objects were there.
+    """
 
     objects: int = 0
     added: int = 0
@@ -50,6 +53,7 @@ class ReadChanges:
     rejections: list[Rejection] = field(default_factory=list)
     unmapped_classes: dict[str, dict[str, Any]] = field(default_factory=dict)
     copied: list[dict[str, Any]] = field(default_factory=list)
+    saw: set[str] = field(default_factory=set)
 
     def counts(self) -> dict[str, int]:
         """The counts by name."""
@@ -150,6 +154,7 @@ class _Recorder:
                 self.present.add(uuid)
                 continue
             origin = self.pushed.origin(obj, uuid, geometry_digest[index])
+            self.changes.saw.update([] if origin is None else [origin.push])
             if origin is not None and not origin.changed:
                 self.changes.ours += 1
                 self.present.add(uuid)

@@ -18,6 +18,7 @@ __all__ = [
     "add_protocol",
     "add_slide",
     "add_slide_without_image",
+    "describe_slide",
     "hash_slide",
     "protocol_of",
     "sign_protocol",
@@ -132,6 +133,34 @@ def add_slide(
         added_at=now(),
     )
     return _register(session, row, patient, site)
+
+
+def describe_slide(
+    session: Session, row: Slide, *, scanner: str | None = None, stain: str | None = None
+) -> None:
+    """Record what scanned a slide and how it is stained; what is None stays as it is.
+
+    Raises
+    ------
+    InputError
+        Nothing is said.
+    """
+    said = {"scanner": scanner, "stain": stain}
+    new = {name: text.strip() for name, text in said.items() if text is not None and text.strip()}
+    if not new:
+        raise InputError(f"slide {row.name!r}: there is nothing to say; give --scanner or --stain")
+    old = {name: getattr(row, name) for name in new}
+    for name, text in new.items():
+        setattr(row, name, text)
+    session.flush()
+    record(
+        session,
+        actor=None,
+        action="slide described",
+        subject=f"slide:{row.id}",
+        old=old,
+        new=new,
+    )
 
 
 def add_slide_without_image(

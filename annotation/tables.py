@@ -146,6 +146,31 @@ class Credential(Base):
     recorded_at: Mapped[datetime]
 
 
+class CredentialCorrection(Base):
+    """What a credential turned out to be: other days, or none at all. The last one holds."""
+
+    __tablename__ = "credential_corrections"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    credential_id: Mapped[int] = mapped_column(ForeignKey("credentials.id"), index=True)
+    at: Mapped[datetime]
+    valid_from: Mapped[date | None]
+    valid_to: Mapped[date | None]
+    withdrawn: Mapped[bool]
+    reason: Mapped[str]
+
+
+class StudyStatement(Base):
+    """Something said of the study as a whole; the last one of a kind holds."""
+
+    __tablename__ = "study_statements"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    kind: Mapped[str]
+    text: Mapped[str]
+
+
 class ProtocolVersion(Base):
     """One version of a protocol, as it was written and as it was understood."""
 
@@ -201,6 +226,8 @@ class Slide(Base):
     patient_id: Mapped[int | None] = mapped_column(ForeignKey("patients.id"))
     site_id: Mapped[int | None] = mapped_column(ForeignKey("sites.id"))
     added_at: Mapped[datetime]
+    scanner: Mapped[str | None]
+    stain: Mapped[str | None]
 
 
 class Read(Base):
@@ -307,7 +334,12 @@ class Pull(Base):
 
 
 class PullRead(Base):
-    """What one pull brought for one read."""
+    """What one pull brought for one read.
+
+    ``circumstances`` holds what the reader held on that day (``entitlement``), whether names were
+    masked (``blinded``), whether predictions were in sight (``ai_assisted``), and from which pushes
+    objects were (``saw``).
+    """
 
     __tablename__ = "pull_reads"
 
@@ -321,6 +353,7 @@ class PullRead(Base):
     rejections: Mapped[list[Any]]
     copied: Mapped[list[Any]]
     excluded: Mapped[str | None]
+    circumstances: Mapped[dict[str, Any] | None]
 
 
 class Annotation(Base):

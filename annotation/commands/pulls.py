@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Where to look for the images of a project that have moved.",
 )
+@click.option("--ai-assisted", is_flag=True, help="The reader had predictions in sight.")
 @click.option("--accept-removals", is_flag=True, help="Let most of a read's objects vanish.")
 @click.option("--accept-copy", is_flag=True, help="Take a file that was pulled for another read.")
 @click.option("--strict", is_flag=True, help="Refuse the pull if any object is faulty.")
@@ -50,6 +51,7 @@ def pull(
     replicate: int | None,
     based_on: int | None,
     slides_root: Path | None,
+    ai_assisted: bool,
     accept_removals: bool,
     accept_copy: bool,
     strict: bool,
@@ -74,6 +76,7 @@ def pull(
         replicate=1 if replicate is None else replicate,
         based_on=based_on,
         slides_root=slides_root,
+        ai_assisted=ai_assisted,
         accept_removals=accept_removals,
         accept_copy=accept_copy,
         strict=strict,

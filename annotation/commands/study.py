@@ -199,6 +199,52 @@ def annotator_add(
     )
 
 
+@annotator.command("correct")
+@click.argument("handle")
+@click.option("--credential", required=True, metavar="KIND:ISSUER:NUMBER", help="Which one.")
+@click.option("--valid-from", type=DATE, metavar="DATE", help="Its true first day.")
+@click.option("--valid-to", type=DATE, metavar="DATE", help="Its true last day.")
+@click.option("--withdrawn", is_flag=True, help="It never held, or was taken away.")
+@click.option("--reason", required=True, metavar="TEXT")
+@command
+def annotator_correct(
+    invocation: Invocation,
+    handle: str,
+    credential: str,
+    valid_from: datetime | None,
+    valid_to: datetime | None,
+    withdrawn: bool,
+    reason: str,
+) -> Outcome:
+    """Correct the days of a credential of HANDLE, or withdraw it.
+
+    What was recorded stays, and so does what earlier reads were held against; pull a read again to
+    hold it against what is known now.
+    """
+    from annotation.people import correct_credential, parse_credential
+
+    with invocation.store.writing() as session:
+        row = correct_credential(
+            session,
+            handle,
+            parse_credential(credential),
+            valid_from=as_date(valid_from),
+            valid_to=as_date(valid_to),
+            withdrawn=withdrawn,
+            reason=reason,
+        )
+    return Outcome(
+        {
+            "handle": handle,
+            "correction": row.id,
+            "valid_from": row.valid_from,
+            "valid_to": row.valid_to,
+            "withdrawn": row.withdrawn,
+        },
+        lambda console: console.print(f"Corrected {credential} of {handle}.", markup=False),
+    )
+
+
 @annotator.command("list")
 @command
 def annotator_list(invocation: Invocation) -> Outcome:
@@ -256,6 +302,8 @@ def slide() -> None:
 @click.option("--mpp", type=float, help="Microns per pixel, where the file doesn't say.")
 @click.option("--patient", help="The patient; clusters and splits are by patient.")
 @click.option("--site", help="The site.")
+@click.option("--scanner", help="What scanned it.")
+@click.option("--stain", help="How it is stained.")
 @click.option(
     "--hash",
     "hash_when",
@@ -273,10 +321,12 @@ def slide_add(
     mpp: float | None,
     patient: str | None,
     site: str | None,
+    scanner: str | None,
+    stain: str | None,
     hash_when: str,
 ) -> Outcome:
     """Register a slide: an image file, or a name with --width, --height and --mpp."""
-    from annotation.study import add_slide, add_slide_without_image
+    from annotation.study import add_slide, add_slide_without_image, describe_slide
 
     if (width_px is None) != (height_px is None):
         raise InputError(f"slide {path_or_name!r}: give --width and --height together")
@@ -304,6 +354,8 @@ def slide_add(
                 patient=patient,
                 site=site,
             )
+        if scanner is not None or stain is not None:
+            describe_slide(session, row, scanner=scanner, stain=stain)
     return Outcome(
         {
             "name": row.name,
@@ -317,10 +369,36 @@ def slide_add(
             "bounds": row.bounds,
             "patient": patient,
             "site": site,
+            "scanner": row.scanner,
+            "stain": row.stain,
         },
         lambda console: console.print(
             f"Slide {row.name}: {row.width_px} x {row.height_px} px, {row.mpp:.4g} um/px "
             f"({'from the file' if row.mpp_source == 'file' else 'as given'}).",
+            markup=False,
+        ),
+    )
+
+
+@slide.command("describe")
+@click.argument("name")
+@click.option("--scanner", help="What scanned it.")
+@click.option("--stain", help="How it is stained.")
+@command
+def slide_describe(
+    invocation: Invocation, name: str, scanner: str | None, stain: str | None
+) -> Outcome:
+    """Say what scanned the slide NAME and how it is stained."""
+    from annotation.lookup import find_slide
+    from annotation.study import describe_slide
+
+    with invocation.store.writing() as session:
+        row = find_slide(session, name)
+        describe_slide(session, row, scanner=scanner, stain=stain)
+    return Outcome(
+        {"name": row.name, "scanner": row.scanner, "stain": row.stain},
+        lambda console: console.print(
+            f"Slide {row.name}: scanner {row.scanner or 'missing'}, stain {row.stain or 'missing'}.",
             markup=False,
         ),
     )

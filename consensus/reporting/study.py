@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -20,6 +19,7 @@ from annotation.tables import (
     Site,
     Slide,
 )
+from consensus.provenance.lineage import lineage
 from consensus.reporting.numbers import count_text
 from consensus.study.counted_reads import pulled_reads
 from consensus.study.study_ratings import StudyRatings
@@ -128,28 +128,29 @@ def _reads(
             read_date=pulled.read_date,
             inferred=pulled.read_date_source == "inferred",
             objects=pulled.counts["objects"],
-            remarks=_remarks(read, pulled.counts, pulled.copied),
+            remarks=_remarks(session, read, pulled, as_of_pull),
             excluded=reasons.get(read.id),
         )
         for read, slide, handle, pulled in pulled_reads(session, run.protocol_id, as_of_pull)
     ]
 
 
-def _remarks(
-    read: Read, counts: Mapping[str, Any], copied: Sequence[Mapping[str, Any]]
-) -> list[str]:
+def _remarks(session: Session, read: Read, pulled: PullRead, as_of_pull: int | None) -> list[str]:
     """What a reader of the figures should know of a read."""
     remarks = [
-        f"{count_text(counts[key])} {words}"
+        f"{count_text(pulled.counts[key])} {words}"
         for key, words in _COUNT_WORDS.items()
-        if counts.get(key, 0)
+        if pulled.counts.get(key, 0)
     ]
-    if read.based_on_id is not None:
-        remarks.append(f"corrects read {read.based_on_id}")
+    corrects = lineage(session, read, as_of_pull)
+    if corrects is not None:
+        remarks.append(f"corrects read {corrects.based_on}: {corrects.in_words}")
+    if (pulled.circumstances or {}).get("ai_assisted"):
+        remarks.append("with predictions in sight")
     remarks += [
         f"outlines vertex-identical to those of {entry['annotator']} "
         f"({count_text(entry['objects'])}): {entry['flag']}"
-        for entry in copied
+        for entry in pulled.copied
     ]
     return remarks
 

@@ -8,8 +8,9 @@ from datetime import date
 import pytest
 from sqlalchemy import delete, select
 
+from annotation.entitlement import entitlement
 from annotation.errors import ConflictError, InputError
-from annotation.people import add_annotator, missing_entitlement, parse_credential
+from annotation.people import add_annotator, parse_credential
 from annotation.protocol import Protocol, parse_protocol
 from annotation.store import Store
 from annotation.tables import Annotator, Credential, Event, Identity
@@ -43,7 +44,7 @@ def test_a_credential_counts_on_its_first_and_last_day_only(store: Store, strict
         )
 
         def missing(day: date) -> str | None:
-            return missing_entitlement(session, person, strict, day)
+            return entitlement(session, person, strict, day).missing
 
         assert missing(date(2026, 1, 1)) is None
         assert missing(date(2026, 12, 31)) is None
@@ -57,9 +58,9 @@ def test_without_a_credential_or_training_the_reason_says_which(
     with store.writing() as session:
         person = add_annotator(session, "P1", "pathologist")
         day = date(2026, 1, 1)
-        assert "'board' not recorded" in str(missing_entitlement(session, person, strict, day))
+        assert "'board' not recorded" in str(entitlement(session, person, strict, day).missing)
         add_annotator(session, "P1", "pathologist", credentials=[parse_credential("board:A:1")])
-        assert "training for p@2" in str(missing_entitlement(session, person, strict, day))
+        assert "training for p@2" in str(entitlement(session, person, strict, day).missing)
 
 
 @pytest.mark.parametrize("text", ["board", "board:ABP", "::", "board::1"])
