@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.audit import Verification, record, verify
@@ -33,6 +34,7 @@ from consensus.fusing.study_votes import vote_rules
 from consensus.queue.decisions import answers_in_force
 from consensus.reporting.agreement import AgreementSection, agreement_section
 from consensus.reporting.consensus import ConsensusSection, consensus_section
+from consensus.reporting.crosswalk import CrosswalkRow, Facts, crosswalk
 from consensus.reporting.figures import FiguresSection, figures_section
 from consensus.reporting.numbers import moment_text
 from consensus.reporting.protocol import ProtocolSection, protocol_section
@@ -43,7 +45,7 @@ from consensus.study.replicates import rate_replicates
 from consensus.study.run_reference import run_reference
 from consensus.study.slide_items import Wanted
 from consensus.study.study_ratings import rate
-from consensus.tables import ConsensusRun
+from consensus.tables import ConsensusRun, Release
 
 __all__ = ["Report", "WrittenReport", "collect_report", "render", "write_report"]
 
@@ -83,6 +85,7 @@ class Report:
     sensitivity: SensitivitySection
     figures: FiguresSection
     digest_matches: bool
+    crosswalk: list[CrosswalkRow]
     made: Made
 
 
@@ -193,22 +196,55 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
         votes=vote_rules(session, rated),
     )
     consensus = consensus_section(session, run)
+    protocol = protocol_section(session, row, protocol_of(row))
+    agreement = agreement_section(figures)
+    shown = figures_section(session, run, consensus.entries, as_of_pull)
     decided = answers_in_force(session, run).values()
+    study = study_section(
+        session,
+        run,
+        rated,
+        as_of_pull,
+        Counter(decision.by_id for decision in decided if decision.by_id is not None),
+    )
     return Report(
-        protocol=protocol_section(session, row, protocol_of(row)),
-        study=study_section(
-            session,
-            run,
-            rated,
-            as_of_pull,
-            Counter(decision.by_id for decision in decided if decision.by_id is not None),
-        ),
-        agreement=agreement_section(figures),
+        protocol=protocol,
+        study=study,
+        agreement=agreement,
         consensus=consensus,
         sensitivity=sensitivity_section(moved.to_dict()),
-        figures=figures_section(session, run, consensus.entries, as_of_pull),
+        figures=shown,
         digest_matches=rated.input_digest == run.input_digest,
+        crosswalk=crosswalk(_facts(session, run, protocol, study, agreement, consensus)),
         made=_made(now(), verify(session)),
+    )
+
+
+def _facts(
+    session: Session,
+    run: ConsensusRun,
+    protocol: ProtocolSection,
+    study: StudySection,
+    agreement: AgreementSection,
+    consensus: ConsensusSection,
+) -> Facts:
+    """What the crosswalk may say is there."""
+    said = dict(study.statements)
+    readers = [person for person in study.people if person.counted]
+    released = session.scalar(select(Release.id).where(Release.run_id == run.id).limit(1))
+    return Facts(
+        ethics=said["Ethics approval"] is not None,
+        intended_use=said["Intended use"] is not None,
+        signed=protocol.signed is not None,
+        planned=bool(study.planned),
+        patients_known=study.slides_without_patient == 0,
+        sites_known=all(site != "not stated" for site, _ in study.sites),
+        credentials=all(person.credentials for person in readers),
+        blinding_known=all(read.blinded is not None for read in study.reads),
+        replicates=study.has_replicates,
+        intervals=not agreement.headline.figure.interval.startswith("undefined"),
+        all_decided=consensus.open_disputes == 0,
+        release=released is not None,
     )
 
 
@@ -244,6 +280,8 @@ def render(report: Report) -> str:
         consensus=report.consensus,
         sensitivity=report.sensitivity,
         figures=report.figures,
+        adjudicated=report.consensus.adjudicated,
+        crosswalk=report.crosswalk,
         made=report.made,
     )
 

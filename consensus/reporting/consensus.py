@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from consensus.item_states import AGREED, BELOW_AREA, DISPUTED, TOO_FEW
 from consensus.queue.adjudication_queue import QueueEntry, queue
 from consensus.queue.decisions import CLASS, EXCLUDE, INDETERMINATE, answers_in_force
+from consensus.reporting.adjudicated import AdjudicatedSection, adjudicated_section
 from consensus.reporting.disputes import PlaceRows, dispute_places
 from consensus.reporting.numbers import AreaScale, count_text, moment_text, percent_text
 from consensus.reporting.quality import (
@@ -69,6 +70,7 @@ class ConsensusSection:
     total: AccountRow
     share_in_consensus: str
     outcomes: list[OutcomeRow]
+    adjudicated: AdjudicatedSection
     places: list[PlaceRows]
     disputes_listed: int
     disputes_in_all: int
@@ -104,6 +106,7 @@ def consensus_section(session: Session, run: ConsensusRun) -> ConsensusSection:
         total=account.total(),
         share_in_consensus=percent_text(account.share_in_consensus),
         outcomes=list(account.outcomes()),
+        adjudicated=adjudicated_section(entries, account.rated_weight),
         places=listed,
         disputes_listed=sum(len(place.rows) for place in listed),
         disputes_in_all=len(entries),
@@ -167,6 +170,11 @@ class _Account:
         self._all = sum(amounts)
         areal = run.summary["weight_unit"] == "um2"
         self.scale = AreaScale.of([self._all]) if areal else AreaScale("", 1.0, 0)
+
+    @property
+    def rated_weight(self) -> float:
+        """All that was rated by anyone."""
+        return self._all
 
     @property
     def share_in_consensus(self) -> float:

@@ -10,6 +10,7 @@ from datetime import date
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from annotation.study_statements import KINDS, statements
 from annotation.tables import (
     Annotator,
     Credential,
@@ -21,6 +22,7 @@ from annotation.tables import (
 )
 from consensus.provenance.lineage import lineage
 from consensus.reporting.numbers import count_text
+from consensus.reporting.planned import PlannedRow, planned_reads
 from consensus.study.counted_reads import pulled_reads
 from consensus.study.study_ratings import StudyRatings
 from consensus.tables import ConsensusRun
@@ -53,6 +55,7 @@ class ReadRow:
     objects: int
     remarks: list[str]
     excluded: str | None
+    blinded: bool | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class StudySection:
     last_read: date
     has_replicates: bool
     later_reads: int
+    planned: list[PlannedRow]
+    statements: list[tuple[str, str | None]]
 
 
 def study_section(
@@ -98,6 +103,7 @@ def study_section(
     seen = [(patient, site) for name, patient, site in slides if name in read_slides]
     sites = Counter(site if site is not None else "not stated" for _, site in seen)
     days = [row.read_date for row in reads]
+    said = statements(session)
     return StudySection(
         slides=len(seen),
         patients=len({patient for patient, _ in seen if patient is not None}),
@@ -112,6 +118,8 @@ def study_section(
         last_read=max(days),
         has_replicates=any(row.replicate > 1 for row in reads),
         later_reads=_later_reads(session, run, as_of_pull),
+        planned=planned_reads(session, run, as_of_pull),
+        statements=[(words, said.get(kind)) for kind, words in KINDS.items()],
     )
 
 
@@ -130,6 +138,7 @@ def _reads(
             objects=pulled.counts["objects"],
             remarks=_remarks(session, read, pulled, as_of_pull),
             excluded=reasons.get(read.id),
+            blinded=(pulled.circumstances or {}).get("blinded"),
         )
         for read, slide, handle, pulled in pulled_reads(session, run.protocol_id, as_of_pull)
     ]

@@ -383,12 +383,12 @@ def test_reads_say_when_how_and_whether_they_count(
     page = Page(write(study, tmp_path / "r.html"))
     first, again, second = page.rows("reads")
     assert first[:2] == ["S1", "P1"]
-    assert first[4:7] == ["2026-01-05", "1", "yes"]
+    assert first[4:8] == ["2026-01-05", "not recorded", "1", "yes"]
     assert again[3:5] == ["2", "2026-02-05"]
-    assert again[6] == "no: replicate 2: not another rater"
+    assert again[7] == "no: replicate 2: not another rater"
     assert second[4].endswith("*")
-    assert "1 without a class, not rated" in second[7]
-    assert "outlines vertex-identical to those of P1 (1): copied, not independent" in second[7]
+    assert "1 without a class, not rated" in second[8]
+    assert "outlines vertex-identical to those of P1 (1): copied, not independent" in second[8]
     assert "2 of 3 reads count" in page.text
 
 
