@@ -76,7 +76,8 @@ class DemoStudy:
         self._show("agreement", "--protocol", "demo")
         run = self._adjudicate(slides)
         made = self._release(run)
-        self._tell("\nWho did what, and is the trail unbroken?")
+        self._tell("\nWhat stands behind the training set, who did what, and is the trail unbroken?")
+        self._show("trace", "demo-1")
         self._show("audit", "verify")
         return {"store": self.store, "run": run, **made}
 
@@ -87,6 +88,10 @@ class DemoStudy:
         protocol = self.folder / "protocol.toml"
         protocol.write_text(DEMO_PROTOCOL, encoding="utf-8")
         self._show("init")
+        self._show(
+            "study", "describe", "--ethics", "none needed: the slides are drawn by a program",
+            "--intended-use", "to show what pathquorum does",
+        )  # fmt: skip
         self._show("protocol", "add", protocol)
         for reader in DEMO_READERS:
             self._quiet(
@@ -100,7 +105,10 @@ class DemoStudy:
         (self.folder / "slides").mkdir()
         for slide in slides:
             path = write_slide(slide, self.folder / "slides")
-            self._quiet("slide", "add", path, "--patient", slide.patient, "--site", slide.site)
+            self._quiet(
+                "slide", "add", path, "--patient", slide.patient, "--site", slide.site,
+                "--scanner", "none, drawn", "--stain", "HE, drawn",
+            )  # fmt: skip
         self._tell(f"$ pathquorum slide add {self.folder / 'slides'}/...   ({len(slides)} slides)")
 
     def _read(self, slides: tuple[DemoSlide, ...]) -> None:
