@@ -112,7 +112,7 @@ def verify_signatures(session: Session, contents: Mapping[str, Content]) -> Sign
     found.keys = len(keys)
     for key in keys.values():
         _check_key(session, key, found)
-    handles = dict(session.execute(select(Annotator.id, Annotator.handle)).tuples().all())
+    handles = {person.id: person.handle for person in session.scalars(select(Annotator))}
     recorded = _recorded(session)
     rows = session.scalars(select(Signature).order_by(Signature.id)).all()
     hashes = _hashes(session, {_place(row.head) for row in rows})

@@ -12,8 +12,8 @@ from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
 from annotation.store import Store, _alembic, _head, create_or_upgrade
-from annotation.tables import Assignment, Base, HandedProject, Read
-from consensus.tables import Dispute
+from annotation.tables import Assignment, Base, HandedProject, Read, Signature, SigningKey
+from consensus.tables import Decision, Dispute
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,4 +81,27 @@ def test_a_store_of_the_second_schema_is_upgraded_and_keeps_its_reads(tmp_path: 
         assert (read.id, read.slide_id, read.annotator_id, read.protocol_id) == (5, 1, 2, 3)
         assert session.scalars(select(Assignment)).all() == []
         assert session.scalars(select(HandedProject)).all() == []
+    upgraded.close()
+
+
+def test_a_store_of_the_fourth_schema_is_upgraded_and_keeps_its_decisions(tmp_path: Path) -> None:
+    """Every decision stays, and nothing was signed before there were keys."""
+    path = tmp_path / "old.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(_alembic(connection=connection), "0004")
+        for row in (
+            "store_info VALUES (1, '2026-01-01', 'salt')",
+            "decisions (id, dispute_id, at, answer, reason) "
+            "VALUES (3, 7, '2026-01-01 00:00:00', 'exclude', 'blurred')",
+        ):
+            connection.execute(text(f"INSERT INTO {row}"))
+    engine.dispose()
+    upgraded, revision = create_or_upgrade(f"sqlite:///{path}")
+    assert revision == _head()
+    with upgraded.reading() as session:
+        (decision,) = session.scalars(select(Decision))
+        assert (decision.id, decision.reason) == (3, "blurred")
+        assert session.scalars(select(SigningKey)).all() == []
+        assert session.scalars(select(Signature)).all() == []
     upgraded.close()
