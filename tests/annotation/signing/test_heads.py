@@ -8,13 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from annotation.audit import GENESIS, HASHED_COLUMNS, event_hash
 from annotation.signing.key_files import public_fingerprint
+from annotation.signing.signatures import Statement
 from annotation.store import Store, create_or_upgrade
 from annotation.tables import Event
 from tests.conftest import CommandResult
@@ -199,3 +203,19 @@ def test_an_earlier_head_is_not_written_over(study: Study, head: Path, tmp_path:
     assert "never written over" in study("audit", "head", "--by", "L", "--to", head, *key).err
     assert head.read_bytes() == before
     assert study("audit", "head", "--by", "L", "--to", tmp_path / "h2").status == 2
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=7, max_size=7))
+def test_a_statement_is_what_the_standard_library_writes(texts: list[str]) -> None:
+    """Whatever stands in it: sorted keys, no spaces, UTF-8; and it reads back."""
+    statement = Statement(*texts)
+    plain = json.dumps(
+        dict(zip(sorted(Statement.__struct_fields__), texts, strict=True)),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+    assert json.loads(statement.to_bytes()) == json.loads(plain)
+    assert msgspec.json.decode(statement.to_bytes(), type=Statement) == statement
+    if all(text.isprintable() for text in texts):
+        assert statement.to_bytes() == plain.encode()
