@@ -3,7 +3,8 @@
 Each event's hash is the SHA-256 over all its columns but the key, the hash of the event before it
 among them. That finds a changed, missing, reordered or inserted event; it cannot find that the
 whole chain was written anew or cut at its end by whoever owns the database. For that, keep the
-head which ``verify`` prints and compare later with ``verify --against``.
+head which ``verify`` prints, or a signed one (``annotation.signing``), and compare later with
+``verify --against``.
 """
 
 from __future__ import annotations
@@ -18,14 +19,23 @@ from datetime import datetime
 from typing import Any, TextIO
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation.errors import InputError
 from annotation.store import SOFTWARE_VERSION, now, store_salt
 from annotation.tables import Annotator, Event
 
-__all__ = ["Verification", "export_csv", "export_lines", "record", "verify"]
+__all__ = [
+    "Verification",
+    "current_head",
+    "export_csv",
+    "export_lines",
+    "parse_head",
+    "record",
+    "utc_text",
+    "verify",
+]
 
 GENESIS = "0" * 64
 HASHED_COLUMNS = (
@@ -85,8 +95,15 @@ def event_hash(row: dict[str, Any]) -> str:
     The JSON has sorted keys and no spaces; the time is ISO 8601 in UTC with microseconds.
     """
     content = {key: row[key] for key in HASHED_COLUMNS}
-    content["at"] = _iso(content["at"])
+    content["at"] = utc_text(content["at"])
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+
+
+def current_head(session: Session) -> str:
+    """The chain's head as it is stored, COUNT:HASH; :func:`verify` says whether it holds."""
+    count = session.scalar(select(func.count()).select_from(Event))
+    last = session.scalars(select(Event.hash).order_by(Event.id.desc()).limit(1)).first()
+    return f"{count}:{last or GENESIS}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +129,7 @@ def verify(session: Session, *, against: str | None = None) -> Verification:
     against
         A head printed earlier, ``COUNT:HASH``; the chain must still contain it at that place.
     """
-    wanted = _parse_head(against) if against else None
+    wanted = parse_head(against) if against else None
     previous, count, first_bad, problem = GENESIS, 0, None, None
     for event in session.scalars(
         select(Event).order_by(Event.id).execution_options(yield_per=1000)
@@ -141,7 +158,7 @@ def export_lines(session: Session) -> Iterator[dict[str, Any]]:
         select(Event).order_by(Event.id).execution_options(yield_per=1000)
     ):
         row = {"id": event.id, **{key: getattr(event, key) for key in HASHED_COLUMNS}}
-        yield {**row, "at": _iso(event.at), "hash": event.hash}
+        yield {**row, "at": utc_text(event.at), "hash": event.hash}
 
 
 def export_csv(session: Session, stream: TextIO) -> int:
@@ -168,7 +185,8 @@ def quoted_cell(cell: object) -> object:
     return cell
 
 
-def _parse_head(head: str) -> tuple[int, str]:
+def parse_head(head: str) -> tuple[int, str]:
+    """Count and hash of a head."""
     count, _, digest = head.partition(":")
     if not count.isdecimal() or len(digest) != 64:
         raise InputError(
@@ -177,7 +195,8 @@ def _parse_head(head: str) -> tuple[int, str]:
     return int(count), digest
 
 
-def _iso(at: datetime) -> str:
+def utc_text(at: datetime) -> str:
+    """A moment as it is hashed and signed: ISO 8601 in UTC with microseconds."""
     return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

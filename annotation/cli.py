@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("annotation.commands.study:init", "Create the store, or upgrade an older one."),
     "protocol": ("annotation.commands.study:protocol", "Protocols: what is rated, and how."),
     "annotator": ("annotation.commands.study:annotator", "People and what entitles them."),
+    "key": ("annotation.commands.keys:key", "Keys that people sign with."),
     "slide": ("annotation.commands.study:slide", "Slides, their patients and sites."),
     "study": ("annotation.commands.study_facts:study", "Ethics approval and intended use."),
     "distribute": (
@@ -52,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "scripts": ("annotation.commands.scripts:scripts", "Hand out scripts for QuPath."),
     "doctor": ("annotation.commands.doctor:doctor", "What is found here, and what is missing."),
+    "signature": ("consensus.commands.signatures:signature", "What was signed, and if it holds."),
     "audit": ("annotation.commands.audit:audit", "Check and export the audit trail."),
     "demo": ("annotation.commands.demo:demo", "The whole chain on generated slides."),
 }

@@ -19,6 +19,7 @@ Each message says what, which one, and the next step; the fields stay on the err
     │   ├── RemovalError            more than half of a read would vanish
     │   └── QuPathMissingError
     ├── RefusedError                a rule of the study forbids it
+    ├── SignatureError              a key, passphrase or signature that doesn't hold
     └── InputError                  any other argument that can't be used
 
 The packages ``consensus`` and ``models`` extend this tree in their own ``errors`` modules.
@@ -36,6 +37,7 @@ __all__ = [
     "QuPathMissingError",
     "RefusedError",
     "RemovalError",
+    "SignatureError",
     "SlideError",
     "SourceError",
     "StoreError",
@@ -134,6 +136,10 @@ class QuPathMissingError(SourceError):
 
 class RefusedError(PathquorumError):
     """A rule of the study forbids it."""
+
+
+class SignatureError(PathquorumError):
+    """A key, passphrase or signature that doesn't hold."""
 
 
 class InputError(PathquorumError, ValueError):

@@ -10,6 +10,9 @@ from sqlalchemy.orm import Session
 from annotation.audit import record
 from annotation.errors import ConflictError, InputError
 from annotation.protocol import Protocol, parse_protocol
+from annotation.signing.key_files import UnlockedKey
+from annotation.signing.keys import signer_of
+from annotation.signing.signatures import APPROVE_PROTOCOL, sign
 from annotation.slides import LARGEST_MPP, SMALLEST_MPP, fingerprint, read_slide
 from annotation.store import now
 from annotation.tables import Annotator, Patient, ProtocolVersion, Site, Slide
@@ -65,8 +68,11 @@ def add_protocol(session: Session, protocol: Protocol) -> ProtocolVersion:
     return row
 
 
-def sign_protocol(session: Session, row: ProtocolVersion, by: Annotator) -> None:
-    """Record who put a protocol version in force."""
+def sign_protocol(
+    session: Session, row: ProtocolVersion, by: Annotator, key: UnlockedKey | None = None
+) -> None:
+    """Record who put a protocol version in force; signed only where they sign with their key."""
+    signer = signer_of(session, key, by)
     if row.signed_at is not None:
         raise ConflictError(
             f"protocol {row.name!r} version {row.version!r} is signed already; "
@@ -80,8 +86,9 @@ def sign_protocol(session: Session, row: ProtocolVersion, by: Annotator) -> None
         action="protocol signed",
         subject=f"protocol:{row.id}",
         old={"signed_by": None},
-        new={"signed_by": by.id, "sha256": row.sha256},
+        new={"signed_by": by.id, "sha256": row.sha256, "signed": key is not None},
     )
+    sign(session, signer, meaning=APPROVE_PROTOCOL, digests={f"protocol:{row.id}": row.sha256})
 
 
 def protocol_of(row: ProtocolVersion) -> Protocol:

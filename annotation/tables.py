@@ -1,7 +1,7 @@
 """The tables of the store that hold people, protocols, slides, reads and what was drawn.
 
-Geometry is WKB in level-0 pixels. ``revisions`` and ``events`` are append-only: triggers of the
-database refuse to change or delete a row (see ``migrations``). Names of people stand in
+Geometry is WKB in level-0 pixels. ``revisions``, ``events`` and ``signatures`` are append-only:
+triggers of the database refuse to change or delete a row (see ``migrations``). Names of people stand in
 ``identities`` alone, which can be emptied without breaking anything.
 """
 
@@ -45,6 +45,8 @@ __all__ = [
     "PushedObject",
     "Read",
     "Revision",
+    "Signature",
+    "SigningKey",
     "Site",
     "Slide",
     "SourceChunk",
@@ -440,3 +442,38 @@ class Event(Base):
     software_version: Mapped[str]
     previous_hash: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64), unique=True)
+
+
+class SigningKey(Base):
+    """A public key of an annotator. Nothing of it ever changes but ``revoked_at``, once.
+
+    ``public_key`` is PEM; ``fingerprint`` the SHA-256 of its DER form.
+    """
+
+    __tablename__ = "signing_keys"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotators.id"), index=True)
+    public_key: Mapped[str]
+    fingerprint: Mapped[str] = mapped_column(String(64), unique=True)
+    valid_from: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class Signature(Base):
+    """What somebody signed, with which meaning. Rows are never changed or deleted.
+
+    ``sha256`` is of what was signed; ``head`` that of the audit trail at that moment, COUNT:HASH.
+    """
+
+    __tablename__ = "signatures"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotators.id"))
+    key_id: Mapped[int] = mapped_column(ForeignKey("signing_keys.id"))
+    meaning: Mapped[str]
+    subject: Mapped[str] = mapped_column(index=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    head: Mapped[str]
+    signature: Mapped[bytes]

@@ -10,11 +10,15 @@ from sqlalchemy.orm import Session
 from annotation.audit import record
 from annotation.errors import ConflictError, InputError, RefusedError, UnknownNameError
 from annotation.lookup import find_annotator, unknown
+from annotation.signing.key_files import UnlockedKey
+from annotation.signing.keys import require_key, signer_of
+from annotation.signing.signatures import DECIDE, sign
 from annotation.store import now
 from annotation.study import protocol_of
 from annotation.tables import Annotator, ProtocolVersion
 from consensus.queue.decisions import CLASS, REOPEN, answers_in_force
 from consensus.runs import find_run
+from consensus.signed_content import decision_sha256
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
 
 __all__ = ["decide", "decide_together", "find_dispute", "open_disputes_of_region", "reopen"]
@@ -75,10 +79,11 @@ def decide(
     reason: str,
     answer: str,
     path_class: str | None = None,
+    key: UnlockedKey | None = None,
 ) -> Decision:
     """Answer one dispute, see :func:`decide_together`."""
     (decision,) = decide_together(
-        session, [number], by=by, reason=reason, answer=answer, path_class=path_class
+        session, [number], by=by, reason=reason, answer=answer, path_class=path_class, key=key
     )
     return decision
 
@@ -92,6 +97,7 @@ def decide_together(
     answer: str,
     path_class: str | None = None,
     drawn: Mapping[int, Sequence[str]] | None = None,
+    key: UnlockedKey | None = None,
 ) -> list[Decision]:
     """Give several disputes one answer: all of them or none.
 
@@ -105,23 +111,30 @@ def decide_together(
     drawn
         What the adjudicator drew to answer a dispute, WKTs in level-0 pixels: it stays in the
         trail, the decision holds for the dispute as a whole.
+    key
+        The adjudicator's, to sign each decision with; None leaves them on record unsigned.
 
     Raises
     ------
     RefusedError
-        The adjudicator has no role that the protocol lets decide, or is a rater in a dispute.
+        The adjudicator has no role that the protocol lets decide, or is a rater in a dispute; or
+        the protocol requires signatures and there is no key.
+    SignatureError
+        The key is not the adjudicator's, or was revoked.
     ConflictError
         One is decided already.
     """
     if not reason.strip():
         raise InputError(f"dispute {numbers[0]}: a decision needs a reason; give one with --reason")
     adjudicator = find_annotator(session, by)
+    signer = signer_of(session, key, adjudicator)
     answers: dict[int, dict[int, Decision]] = {}
     for number in numbers:
         dispute = find_dispute(session, number)
         run = find_run(session, dispute.run_id)
         row = session.get_one(ProtocolVersion, run.protocol_id)
         _check_adjudicator(session, dispute, row, adjudicator)
+        require_key(row, protocol_of(row), key, "decision")
         if run.id not in answers:
             answers[run.id] = answers_in_force(session, run)
         _check_open(number, answers[run.id].get(number))
@@ -152,11 +165,13 @@ def decide_together(
                 "decision": decision.id,
                 "answer": answer,
                 "class": path_class,
-                "signed": False,
+                "signed": key is not None,
                 **({"drawn": outlines} if outlines else {}),
             },
             reason=decision.reason,
         )
+    digests = {f"decision:{d.id}": decision_sha256(session, d) for d in decisions}
+    sign(session, signer, meaning=DECIDE, digests=digests)
     return decisions
 
 

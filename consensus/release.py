@@ -13,8 +13,11 @@ from sqlalchemy.orm import Session
 from annotation.audit import record
 from annotation.errors import ConflictError, InputError, RefusedError
 from annotation.lookup import unknown
+from annotation.signing.key_files import UnlockedKey
+from annotation.signing.keys import require_key, signer_of
+from annotation.signing.signatures import RELEASE, sign
 from annotation.store import now
-from annotation.tables import Event, Patient, Site
+from annotation.tables import Annotator, Event, Patient, Site
 from consensus.consensus_items import Consensus
 from consensus.releases.manifest import (
     SlidePlace,
@@ -25,6 +28,7 @@ from consensus.releases.manifest import (
 )
 from consensus.releases.split import DEFAULT_SHARES, Split, Subject, assign_parts
 from consensus.runs import find_run
+from consensus.signed_content import RELEASE_CREATED, created_event
 from consensus.tables import PatientPart, Release
 
 __all__ = [
@@ -35,8 +39,6 @@ __all__ = [
     "open_release",
     "release_document",
 ]
-
-CREATED = "release created"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def create_release(
     *,
     shares: Mapping[str, float] | None = None,
     seed: int | None = None,
+    by: Annotator | None = None,
+    key: UnlockedKey | None = None,
 ) -> FrozenRelease:
     """Freeze a run and its decisions under a name.
 
@@ -101,9 +105,15 @@ def create_release(
     shares, seed
         Of the split; what is None is taken from the last release, and else is the default. They
         concern patients who have no part yet.
+    by, key
+        Who releases it, and their key to sign it with; a key alone says whose it is.
 
     Raises
     ------
+    RefusedError
+        The protocol requires signatures and there is no key.
+    SignatureError
+        The key is somebody else's, or was revoked.
     ConflictError
         The name is taken.
     InputError
@@ -117,6 +127,8 @@ def create_release(
             release=name,
         )
     consensus = Consensus(session, find_run(session, run))
+    require_key(consensus.protocol_row, consensus.protocol, key, "release")
+    signer = signer_of(session, key, by)
     last_shares, last_seed = _last_split(session)
     shares = last_shares if shares is None else shares
     seed = last_seed if seed is None else seed
@@ -129,7 +141,10 @@ def create_release(
             "with `pathquorum adjudicate`, or bring in more reads",
             run=run,
         )
-    return _write(session, name, consensus, manifest, subjects, split)
+    actor = by if signer is None else signer.annotator
+    row = _write(session, name, consensus, manifest, subjects, split, actor, signed=key is not None)
+    sign(session, signer, meaning=RELEASE, digests={f"release:{row.id}": row.manifest_sha256})
+    return FrozenRelease(row, manifest, consensus, notes=split.notes)
 
 
 def _write(
@@ -139,7 +154,10 @@ def _write(
     manifest: dict[str, Any],
     subjects: _Subjects,
     split: Split,
-) -> FrozenRelease:
+    by: Annotator | None,
+    *,
+    signed: bool,
+) -> Release:
     encoded = encode_manifest(manifest)
     last_event = session.scalar(select(func.max(Event.id)))
     row = Release(
@@ -159,8 +177,8 @@ def _write(
     )
     record(
         session,
-        actor=None,
-        action=CREATED,
+        actor=by,
+        action=RELEASE_CREATED,
         subject=f"release:{row.id}",
         new={
             "name": name,
@@ -170,9 +188,10 @@ def _write(
             "up_to_decision": consensus.last_decision,
             "split": manifest["split"],
             "patients_assigned": len(new),
+            "signed": signed,
         },
     )
-    return FrozenRelease(row, manifest, consensus, notes=split.notes)
+    return row
 
 
 def find_release(session: Session, name: str) -> Release:
@@ -197,9 +216,12 @@ def open_release(session: Session, name: str) -> FrozenRelease:
     """A release, its manifest compared with what the store gives now."""
     row = find_release(session, name)
     kept: dict[str, Any] = msgspec.json.decode(row.manifest)
-    event = session.scalars(
-        select(Event).where(Event.subject == f"release:{row.id}", Event.action == CREATED)
-    ).one()
+    event = created_event(session, row.id)
+    if event is None:
+        raise RefusedError(
+            f"release {name!r} has no event in the trail; see `pathquorum audit verify`",
+            release=name,
+        )
     up_to = (event.new or {})["up_to_decision"]
     consensus = Consensus(session, find_run(session, row.run_id), up_to_decision=up_to)
     difference = None

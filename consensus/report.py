@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,11 +21,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.audit import Verification, record, verify
-from annotation.errors import InputError
+from annotation.errors import ConflictError, InputError
+from annotation.lookup import find_annotator
 from annotation.paths import replacing
+from annotation.signing.key_files import UnlockedKey
+from annotation.signing.keys import Signer, require_key, signer_of
+from annotation.signing.signatures import APPROVE_REPORT, sign
+from annotation.signing.signed_files import detached, signature_path
 from annotation.store import SOFTWARE_VERSION, Store, now
 from annotation.study import protocol_of
-from annotation.tables import ProtocolVersion
+from annotation.tables import Annotator, ProtocolVersion
 from annotation.terminal import plain
 from consensus.comparing.boundary_document import boundary_part
 from consensus.comparing.comparisons import Method, against_others
@@ -99,6 +105,7 @@ class WrittenReport:
     size_bytes: int
     pictures: int
     notes: list[str]
+    signature: Path | None
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``report --json``."""
@@ -109,16 +116,26 @@ class WrittenReport:
             "size_bytes": self.size_bytes,
             "pictures": self.pictures,
             "notes": self.notes,
+            "signature": str(self.signature) if self.signature else None,
         }
 
 
-def write_report(store: Store, number: int | None, path: Path) -> WrittenReport:
+def write_report(
+    store: Store,
+    number: int | None,
+    path: Path,
+    *,
+    by: str | None = None,
+    key: UnlockedKey | None = None,
+) -> WrittenReport:
     """Write the report of a run, and record that it was written.
 
     Parameters
     ----------
     number
         The run; None takes the latest.
+    by, key
+        Who reports, and their key to sign it with: the signature goes into a file beside it.
 
     Raises
     ------
@@ -126,33 +143,68 @@ def write_report(store: Store, number: int | None, path: Path) -> WrittenReport:
         There is no such run.
     InputError
         The path is a folder.
+    ConflictError
+        A signed report stands there, and this one is not signed.
+    RefusedError
+        The protocol requires signatures and there is no key.
+    SignatureError
+        The key is somebody else's, or was revoked.
     """
     if path.is_dir():
         raise InputError(f"{str(path)!r} is a folder; name the report's file in it, as report.html")
+    beside = signature_path(path)
+    if key is None and beside.exists():
+        raise ConflictError(
+            f"{path} is signed ({beside.name} stands beside it) and this report is not; sign it "
+            "with --key FILE, or choose another --to"
+        )
     with store.reading() as session:
-        report = collect_report(session, find_run(session, number))
+        run = find_run(session, number)
+        row = session.get_one(ProtocolVersion, run.protocol_id)
+        require_key(row, protocol_of(row), key, "report")
+        _reporter(session, by, key)
+        report = collect_report(session, run)
     page = render(report).encode()
-    run = report.consensus.run
     digest = hashlib.sha256(page).hexdigest()
-    with replacing(path) as temporary:
-        temporary.write_bytes(page)
+    with ExitStack() as files:
+        files.enter_context(replacing(path)).write_bytes(page)
         with store.writing() as session:
-            record(
+            reporter, signer = _reporter(session, by, key)
+            event = record(
                 session,
-                actor=None,
+                actor=reporter,
                 action="report written",
-                subject=f"run:{run}",
+                subject=f"run:{report.consensus.run}",
                 # The folder is left out: on many machines it names a person.
-                new={"file": path.name, "sha256": digest, "audit_head": report.made.audit_head},
+                new={
+                    "file": path.name,
+                    "sha256": digest,
+                    "audit_head": report.made.audit_head,
+                    "signed": key is not None,
+                },
             )
+            digests = {f"report:{event.id}": digest}
+            for signature in sign(session, signer, meaning=APPROVE_REPORT, digests=digests):
+                signed = detached(session, signature, path.name)
+                files.enter_context(replacing(beside)).write_bytes(signed.to_bytes())
     return WrittenReport(
-        run=run,
+        run=report.consensus.run,
         file=path,
         sha256=digest,
         size_bytes=len(page),
         pictures=len(report.figures.pictures),
         notes=_notes(report),
+        signature=None if key is None else beside,
     )
+
+
+def _reporter(
+    session: Session, by: str | None, key: UnlockedKey | None
+) -> tuple[Annotator | None, Signer | None]:
+    """Who reports, and signs; None where nobody is named, or nobody signs."""
+    reporter = None if by is None else find_annotator(session, by)
+    signer = signer_of(session, key, reporter)
+    return (reporter if signer is None else signer.annotator), signer
 
 
 def _notes(report: Report) -> list[str]:

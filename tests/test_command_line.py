@@ -16,7 +16,17 @@ import pytest
 from annotation.cli import COMMANDS, root
 from tests.conftest import PROJECT_ROOT, CommandResult
 
-HEAVY = ("torch", "paquo", "sqlalchemy", "shapely", "numpy", "matplotlib", "openslide", "rich")
+HEAVY = (
+    "torch",
+    "paquo",
+    "sqlalchemy",
+    "shapely",
+    "numpy",
+    "matplotlib",
+    "openslide",
+    "rich",
+    "cryptography",
+)
 CONSOLE_SCRIPT = Path(sys.executable).with_name("pathquorum")
 
 

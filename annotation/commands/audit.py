@@ -1,4 +1,4 @@
-"""`audit verify` and `audit export`."""
+"""`audit verify`, `audit head` and `audit export`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from annotation.commands.signing_options import signing_options, unlocked
+from annotation.errors import ConflictError
 from annotation.terminal import Invocation, Outcome, command, counted
 
 
@@ -15,31 +17,100 @@ def audit() -> None:
 
 
 @audit.command("verify")
-@click.option("--against", metavar="HEAD", help="A head that an earlier verify printed.")
+@click.option(
+    "--against",
+    metavar="HEAD",
+    help="A head that an earlier verify printed, or a file that holds one: of `audit head`, or the "
+    ".sig of a report or release.",
+)
 @command
 def audit_verify(invocation: Invocation, against: str | None) -> Outcome:
     """Check that no event was changed, removed, inserted or moved.
 
-    Without --against it cannot see whether the whole chain was written anew, or cut at its end.
+    Without --against it cannot see whether the whole chain was written anew, or cut at its end. A
+    file's signature is held against the keys on record.
     """
-    from annotation.audit import verify
+    from annotation.signing.heads import verify_against
 
     with invocation.store.reading() as session:
-        found = verify(session, against=against)
+        found, held = verify_against(session, against)
     text = (
         f"{counted(found.events, 'event')}, unbroken. Head: {found.head}"
         if found.ok
         else f"Event {found.first_bad} is bad: {found.problem}. {counted(found.events, 'event')} in all."
     )
-    if found.ok and against is None:
-        text += (
-            "\nA chain that was rewritten whole or cut at its end looks like this too; keep the "
-            "head and compare with --against."
+    if held is not None and held.signed_by is not None:
+        text += f"\nHeld against the head that {held.signed_by} signed on {held.at}."
+    unseen = None
+    if held is None:
+        unseen = "a chain that was rewritten whole or cut at its end looks like this too"
+    elif held.signed_by is None:
+        unseen = "the head is not signed: who could rewrite the chain could have written it too"
+    if found.ok and unseen is not None:
+        step = (
+            "keep the head and compare with --against"
+            if held is None
+            else "it tells as much as the place that it was kept in"
         )
+        text += f"\n{unseen[0].upper()}{unseen[1:]}; {step}."
     return Outcome(
-        found.to_dict(),
+        {
+            **found.to_dict(),
+            "against": held.to_dict() if held else None,
+            "cannot_see": unseen,
+        },
         lambda console: console.print(text, markup=False, soft_wrap=True),
         status=0 if found.ok else 1,
+    )
+
+
+@audit.command("head")
+@click.option("--by", "handle", required=True, metavar="HANDLE", help="Who signs.")
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The file to write; keep it where the owner of the database can't reach it.",
+)
+@signing_options
+@command
+def audit_head(
+    invocation: Invocation,
+    handle: str,
+    target: Path,
+    key_file: Path | None,
+    passphrase_file: Path | None,
+) -> Outcome:
+    """Write the signed head of the trail: `audit verify --against` finds what was rewritten or cut."""
+    from annotation.lookup import find_annotator
+    from annotation.paths import replacing
+    from annotation.signing.heads import sign_head
+
+    key = unlocked(key_file, passphrase_file)
+    if key is None:
+        raise click.UsageError("Missing option '--key'.")
+    if target.exists():
+        raise ConflictError(
+            f"{target} is there already, and an earlier head is never written over; "
+            "choose another --to"
+        )
+    with replacing(target) as temporary, invocation.store.writing() as session:
+        signed = sign_head(session, key, find_annotator(session, handle))
+        temporary.write_bytes(signed.to_bytes())
+    return Outcome(
+        {
+            "file": str(target),
+            "head": signed.head,
+            "study": signed.study,
+            "at": signed.at,
+            "signed_by": handle,
+            "fingerprint": signed.fingerprint,
+        },
+        lambda console: console.print(
+            f"Head {signed.head}, signed by {handle}: {target}", markup=False, soft_wrap=True
+        ),
     )
 
 

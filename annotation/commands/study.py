@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from annotation.commands.signing_options import signing_options, unlocked
 from annotation.errors import InputError
 from annotation.terminal import Invocation, Outcome, command, table
 
@@ -75,19 +76,39 @@ def protocol_template(_invocation: Invocation) -> Outcome:
 @click.argument("name")
 @click.option("--version", "number", required=True, help="The version to sign.")
 @click.option("--by", "handle", required=True, metavar="HANDLE", help="Who signs.")
+@signing_options
 @command
-def protocol_sign(invocation: Invocation, name: str, number: str, handle: str) -> Outcome:
-    """Put a version of the protocol NAME in force."""
+def protocol_sign(
+    invocation: Invocation,
+    name: str,
+    number: str,
+    handle: str,
+    key_file: Path | None,
+    passphrase_file: Path | None,
+) -> Outcome:
+    """Put a version of the protocol NAME in force.
+
+    With --key it is signed; without, it is on record under the handle alone.
+    """
     from annotation.lookup import find_annotator, find_protocol
     from annotation.study import sign_protocol
 
+    key = unlocked(key_file, passphrase_file)
     with invocation.store.writing() as session:
         row = find_protocol(session, f"{name}@{number}")
-        sign_protocol(session, row, find_annotator(session, handle))
+        sign_protocol(session, row, find_annotator(session, handle), key)
+    how = "with their key" if key is not None else "under their handle alone; --key FILE proves it"
     return Outcome(
-        {"name": row.name, "version": row.version, "sha256": row.sha256, "signed_by": handle},
+        {
+            "name": row.name,
+            "version": row.version,
+            "sha256": row.sha256,
+            "signed_by": handle,
+            "signed": key is not None,
+        },
         lambda console: console.print(
-            f"Protocol {row.name} version {row.version} is signed by {handle}.", markup=False
+            f"Protocol {row.name} version {row.version} is signed by {handle}, {how}.",
+            markup=False,
         ),
     )
 

@@ -19,6 +19,7 @@ from annotation.errors import ConflictError, InputError, SourceError
 from annotation.qupath import open_project
 from annotation.recognition import extent_of
 from annotation.records import PathObject
+from annotation.signing.key_files import UnlockedKey
 from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion, Slide
 from consensus.adjudicating.answers import (
@@ -59,7 +60,13 @@ class Collected:
 
 
 def collect(
-    session: Session, folder: Path, *, by: str, reason: str | None = None, partial: bool = False
+    session: Session,
+    folder: Path,
+    *,
+    by: str,
+    reason: str | None = None,
+    partial: bool = False,
+    key: UnlockedKey | None = None,
 ) -> Collected:
     """Take the decisions out of a project, all of them or none.
 
@@ -71,6 +78,8 @@ def collect(
         For the disputes that have no description of their own.
     partial
         Take what is finished, name what isn't, and leave it open.
+    key
+        The adjudicator's, to sign each decision with.
 
     Raises
     ------
@@ -126,6 +135,7 @@ def collect(
             answer=answer.answer,
             path_class=answer.path_class,
             drawn={n: answers.answers[n].drawn for n in numbers},
+            key=key,
         )
         result.decided += numbers
     result.decided.sort()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from annotation.commands.signing_options import signing_options, unlocked
 from annotation.errors import InputError
 from annotation.terminal import Invocation, Outcome, command, table
 from consensus.commands.adjudication_projects import adjudicate_collect, adjudicate_open
@@ -175,6 +177,7 @@ def adjudicate_show(invocation: Invocation, dispute: int) -> Outcome:
 @click.option("--exclude", is_flag=True, help="It must not be used (artefact, out of focus).")
 @click.option("--by", required=True, metavar="HANDLE", help="The adjudicator.")
 @click.option("--reason", required=True, help="Why.")
+@signing_options
 @command
 def adjudicate_decide(
     invocation: Invocation,
@@ -185,6 +188,8 @@ def adjudicate_decide(
     exclude: bool,
     by: str,
     reason: str,
+    key_file: Path | None,
+    passphrase_file: Path | None,
 ) -> Outcome:
     """Decide disputes: a class, that it can't be told, or that it must not be used.
 
@@ -208,12 +213,19 @@ def adjudicate_decide(
     if len(given) != 1:
         what = f"dispute {disputes[0]}" if disputes else f"region {region}"
         raise InputError(f"{what}: give exactly one of --class, --indeterminate and --exclude")
+    key = unlocked(key_file, passphrase_file)
     with invocation.store.writing() as session:
         numbers = list(dict.fromkeys(disputes))
         if region is not None:
             numbers = open_disputes_of_region(session, region)
         decide_together(
-            session, numbers, by=by, reason=reason, answer=given[0], path_class=path_class
+            session,
+            numbers,
+            by=by,
+            reason=reason,
+            answer=given[0],
+            path_class=path_class,
+            key=key,
         )
     return _changed(invocation, numbers)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from annotation.commands.signing_options import signing_options, unlocked
 from annotation.terminal import Invocation, Outcome, command, counted
 
 if TYPE_CHECKING:
@@ -86,9 +87,16 @@ def adjudicate_open(
 @click.option("--by", required=True, metavar="HANDLE", help="The adjudicator.")
 @click.option("--reason", help="For the disputes without a description of their own.")
 @click.option("--partial", is_flag=True, help="Take what is decided, and leave the rest open.")
+@signing_options
 @command
 def adjudicate_collect(
-    invocation: Invocation, folder: Path, by: str, reason: str | None, partial: bool
+    invocation: Invocation,
+    folder: Path,
+    by: str,
+    reason: str | None,
+    partial: bool,
+    key_file: Path | None,
+    passphrase_file: Path | None,
 ) -> Outcome:
     """Take the decisions out of a project that `adjudicate open` made.
 
@@ -98,8 +106,9 @@ def adjudicate_collect(
     """
     from consensus.adjudicating.collecting import collect
 
+    key = unlocked(key_file, passphrase_file)
     with invocation.store.writing() as session:
-        collected = collect(session, folder, by=by, reason=reason, partial=partial)
+        collected = collect(session, folder, by=by, reason=reason, partial=partial, key=key)
     for note in collected.notes:
         invocation.say(f"Note: {note}.")
     for one in collected.unfinished:

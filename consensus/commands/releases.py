@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from annotation.commands.signing_options import signing_options, unlocked
 from annotation.terminal import Invocation, Outcome, command, counted, table
 
 if TYPE_CHECKING:
@@ -28,22 +29,41 @@ def release() -> None:
     "train=0.6,val=0.15,calibration=0.1,test=0.15.",
 )
 @click.option("--seed", type=int, help="Decides who goes where; default: the last release's, or 0.")
+@click.option("--by", metavar="HANDLE", help="Who releases it; with --key its owner.")
+@signing_options
 @command
 def release_create(
-    invocation: Invocation, name: str, run: int, split: str | None, seed: int | None
+    invocation: Invocation,
+    name: str,
+    run: int,
+    split: str | None,
+    seed: int | None,
+    by: str | None,
+    key_file: Path | None,
+    passphrase_file: Path | None,
 ) -> Outcome:
     """Freeze a run and the decisions in force as the release NAME.
 
     Patients who have a part of the split from an earlier release keep it. The manifest's SHA-256
-    is the same whenever a release is made of the same run and decisions.
+    is the same whenever a release is made of the same run and decisions; --key signs it.
     """
+    from annotation.lookup import find_annotator
     from consensus.release import create_release, release_document
     from consensus.releases.split import parse_shares
 
     shares = None if split is None else parse_shares(split)
+    key = unlocked(key_file, passphrase_file)
     with invocation.store.writing() as session:
-        made = create_release(session, name, run, shares=shares, seed=seed)
-        document = release_document(made)
+        made = create_release(
+            session,
+            name,
+            run,
+            shares=shares,
+            seed=seed,
+            by=None if by is None else find_annotator(session, by),
+            key=key,
+        )
+        document = {**release_document(made), "signed": key is not None}
     return Outcome(document, lambda console: _show(console, document))
 
 

@@ -1,7 +1,8 @@
 """A release as a folder: its manifest, its split, a table of its items, and their outlines.
 
-``manifest.json`` holds the very bytes that the release's digest is taken over. The folder appears
-complete or not at all.
+``manifest.json`` holds the very bytes that the release's digest is taken over; where it was signed,
+``manifest.json.sig`` beside it says so. ``head.json`` is the head of the audit trail when the release
+was made. The folder appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.audit import quoted_cell
 from annotation.errors import ConflictError, InputError
-from annotation.tables import Slide
+from annotation.signing.signed_files import detached, signature_path, unsigned_head
+from annotation.tables import Signature, Slide
 from consensus.consensus_items import Consensus, ResolvedItem
 from consensus.release import FrozenRelease
 from consensus.releases.geojson import write_geojson
 from consensus.releases.masks import check_masks, write_masks
 from consensus.releases.regions import check_regions, cleaning_document, write_regions
+from consensus.signed_content import created_event
 
 __all__ = ["FORMATS", "export_release"]
 
@@ -73,6 +77,7 @@ def export_release(
     cleaned: list[dict[str, Any]] = []
     with _new_folder(folder) as made:
         (made / "manifest.json").write_text(release.row.manifest, encoding="utf-8")
+        _write_evidence(session, release, made)
         (made / "split.json").write_bytes(_split(release))
         with (made / "items.csv").open("w", encoding="utf-8", newline="") as stream:
             table = _ItemTable(csv.writer(stream), release)
@@ -90,6 +95,21 @@ def export_release(
         if output_format == "regions":
             (made / "regions.json").write_bytes(cleaning_document(release, cleaned))
         return sorted(p.relative_to(made).as_posix() for p in made.rglob("*") if p.is_file())
+
+
+def _write_evidence(session: Session, release: FrozenRelease, made: Path) -> None:
+    """The head of the trail when the release was made, and the release's signature, if it has one."""
+    created = created_event(session, release.row.id)
+    if created is not None:
+        (made / "head.json").write_bytes(unsigned_head(session, created).to_bytes())
+    signature = session.scalars(
+        select(Signature)
+        .where(Signature.subject == f"release:{release.row.id}")
+        .order_by(Signature.id)
+    ).first()
+    if signature is not None:
+        signed = detached(session, signature, "manifest.json")
+        signature_path(made / "manifest.json").write_bytes(signed.to_bytes())
 
 
 def _split(release: FrozenRelease) -> bytes:

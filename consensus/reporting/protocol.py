@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.protocol import Protocol
-from annotation.tables import Annotator, ProtocolVersion
+from annotation.tables import Annotator, ProtocolVersion, Signature, SigningKey
 from consensus.reporting.numbers import moment_text
 
 __all__ = ["ProtocolSection", "protocol_section"]
@@ -42,7 +43,7 @@ def protocol_section(session: Session, row: ProtocolVersion, protocol: Protocol)
     signed = None
     if row.signed_at is not None and row.signed_by_id is not None:
         by = session.get_one(Annotator, row.signed_by_id)
-        signed = f"{by.handle} ({by.role}), {moment_text(row.signed_at)}"
+        signed = f"{by.handle} ({by.role}), {moment_text(row.signed_at)}, {_proof(session, row)}"
     return ProtocolSection(
         name=row.name,
         version=row.version,
@@ -51,6 +52,16 @@ def protocol_section(session: Session, row: ProtocolVersion, protocol: Protocol)
         signed=signed,
         rules=[("Classes", _classes(protocol)), *_rating_rules(protocol), *_order_rules(protocol)],
     )
+
+
+def _proof(session: Session, row: ProtocolVersion) -> str:
+    """With which key the protocol was signed, if with any."""
+    fingerprint = session.scalars(
+        select(SigningKey.fingerprint)
+        .join(Signature, Signature.key_id == SigningKey.id)
+        .where(Signature.subject == f"protocol:{row.id}")
+    ).first()
+    return "by name, without a key" if fingerprint is None else f"with the key {fingerprint[:12]}…"
 
 
 def _classes(protocol: Protocol) -> str:
@@ -90,3 +101,5 @@ def _order_rules(protocol: Protocol) -> Iterator[tuple[str, str]]:
     needed += ["a signed protocol"] if require.signature else []
     if needed:
         yield "Required of a read", ", ".join(needed)
+    if require.signature:
+        yield "Required of decisions, releases and reports", "a signature with their signer's key"

@@ -72,7 +72,7 @@ def test_the_manifest_is_the_very_bytes_that_the_digest_is_taken_over(
     manifest = (tmp_path / "out" / "manifest.json").read_bytes()
     assert hashlib.sha256(manifest).hexdigest() == result.json["manifest_sha256"]
     assert result.json["files"] == [
-        "geojson/A.geojson", "geojson/b%2F..%2Fc.geojson", "items.csv", "manifest.json",
+        "geojson/A.geojson", "geojson/b%2F..%2Fc.geojson", "head.json", "items.csv", "manifest.json",
         "split.json",
     ]  # fmt: skip
     parts = json.loads((tmp_path / "out" / "split.json").read_bytes())["parts"]
@@ -220,7 +220,7 @@ def test_slides_that_are_labelled_as_a_whole_have_a_table_and_no_outlines(
     assert pathquorum("release", "create", "v1", "--run", run).status == 0
     result = export(pathquorum, tmp_path / "out")
     assert result.status == 0, result.err
-    assert result.json["files"] == ["items.csv", "manifest.json", "split.json"]
+    assert result.json["files"] == ["head.json", "items.csv", "manifest.json", "split.json"]
     assert [(r["item"], r["label"]) for r in rows(tmp_path / "out")] == [
         ("A/1", "Benign"),
         ("B/1", "'=Tumor"),

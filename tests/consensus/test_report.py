@@ -85,7 +85,8 @@ def test_the_command_names_its_file_and_the_trail_has_its_hash(
     with store.reading() as session:
         event = session.scalars(select(Event).where(Event.action == "report written")).one()
         assert event.subject == "run:1"
-        assert event.new == {"file": "report.html", "sha256": digest, "audit_head": head}
+        expected = {"file": "report.html", "sha256": digest, "audit_head": head, "signed": False}
+        assert event.new == expected
         assert verify(session, against=head).ok
     assert head in path.read_text(encoding="utf-8")
 

@@ -11,9 +11,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
-from annotation.store import Store, _alembic, create_or_upgrade
-from annotation.tables import Assignment, Base, HandedProject, Read
-from consensus.tables import Dispute
+from annotation.store import Store, _alembic, _head, create_or_upgrade
+from annotation.tables import Assignment, Base, HandedProject, Read, Signature, SigningKey
+from consensus.tables import Decision, Dispute
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,7 +52,7 @@ def test_a_store_of_the_first_schema_is_upgraded_and_keeps_its_disputes(tmp_path
         )
     engine.dispose()
     upgraded, revision = create_or_upgrade(f"sqlite:///{path}")
-    assert revision == "0003"
+    assert revision == _head()
     with upgraded.engine.connect() as connection:
         (row,) = connection.execute(select(Dispute.__table__)).mappings()
         assert (row["id"], row["weight"], row["entropy"], row["region"]) == (7, 2.5, None, None)
@@ -75,10 +75,33 @@ def test_a_store_of_the_second_schema_is_upgraded_and_keeps_its_reads(tmp_path: 
             connection.execute(text(f"INSERT INTO {row}"))
     engine.dispose()
     upgraded, revision = create_or_upgrade(f"sqlite:///{path}")
-    assert revision == "0003"
+    assert revision == _head()
     with upgraded.reading() as session:
         (read,) = session.scalars(select(Read))
         assert (read.id, read.slide_id, read.annotator_id, read.protocol_id) == (5, 1, 2, 3)
         assert session.scalars(select(Assignment)).all() == []
         assert session.scalars(select(HandedProject)).all() == []
+    upgraded.close()
+
+
+def test_a_store_of_the_fourth_schema_is_upgraded_and_keeps_its_decisions(tmp_path: Path) -> None:
+    """Every decision stays, and nothing was signed before there were keys."""
+    path = tmp_path / "old.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(_alembic(connection=connection), "0004")
+        for row in (
+            "store_info VALUES (1, '2026-01-01', 'salt')",
+            "decisions (id, dispute_id, at, answer, reason) "
+            "VALUES (3, 7, '2026-01-01 00:00:00', 'exclude', 'blurred')",
+        ):
+            connection.execute(text(f"INSERT INTO {row}"))
+    engine.dispose()
+    upgraded, revision = create_or_upgrade(f"sqlite:///{path}")
+    assert revision == _head()
+    with upgraded.reading() as session:
+        (decision,) = session.scalars(select(Decision))
+        assert (decision.id, decision.reason) == (3, "blurred")
+        assert session.scalars(select(SigningKey)).all() == []
+        assert session.scalars(select(Signature)).all() == []
     upgraded.close()

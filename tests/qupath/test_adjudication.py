@@ -23,6 +23,7 @@ from tests.conftest import CommandResult
 from tests.consensus.built_run import Item, build_run
 from tests.qupath.test_object_writing import opened_with_paquo
 from tests.qupath.test_project_push import replaced
+from tests.signing import make_key
 
 pytestmark = pytest.mark.qupath
 
@@ -99,6 +100,19 @@ def drawn(
         derive_uuid("drawn", shapely.to_wkb(geometry), 0), "annotation", path_class, None, False,
         geometry, extra={"metadata": {DESCRIPTION: reason}},
     )  # fmt: skip
+
+
+def test_what_is_collected_with_a_key_is_signed_decision_by_decision(
+    opened: Path, pathquorum: Callable[..., CommandResult], tmp_path: Path
+) -> None:
+    edited(opened, with_class("Benign"))
+    key = make_key(pathquorum, "L", tmp_path)
+    result = pathquorum("adjudicate", "collect", opened.parent, "--by", "L", *key, "--json")
+    assert result.status == 0, result.err
+    signatures = pathquorum("signature", "list", "--json").json["signatures"]
+    assert [row["subject"] for row in signatures] == ["decision:1", "decision:2", "decision:3"]
+    checked = pathquorum("signature", "verify", "--json")
+    assert (checked.status, checked.json["bad"]) == (0, [])
 
 
 def test_the_project_shows_what_is_disputed_in_order_and_nobodys_handle(opened: Path) -> None:

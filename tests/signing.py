@@ -1,0 +1,46 @@
+"""Keys of people in a study, and changes of the file past the triggers, for the tests of signing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from annotation.store import Store
+from tests.conftest import CommandResult
+
+__all__ = ["PASSPHRASE", "make_key", "secret_file", "tamper"]
+
+PASSPHRASE = "correct horse battery"
+
+
+def secret_file(folder: Path, text: str = PASSPHRASE) -> Path:
+    """A file that holds a passphrase."""
+    path = folder / f"secret-{len(text)}"
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def make_key(
+    study: Callable[..., CommandResult], handle: str, folder: Path
+) -> tuple[str, Path, str, Path]:
+    """Make somebody's key; gives the options that sign with it."""
+    file = folder / f"{handle}.pem"
+    secret = secret_file(folder)
+    made = study("key", "create", handle, "--to", file, "--passphrase-file", secret)
+    assert made.status == 0, made.err
+    return "--key", file, "--passphrase-file", secret
+
+
+def tamper(store: Store, *statements: str) -> None:
+    """Change the file as its owner can: without the triggers."""
+    store.close()
+    connection = sqlite3.connect(str(store.engine.url.database))
+    for (name,) in connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+    ).fetchall():
+        connection.execute(f'DROP TRIGGER "{name}"')
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
