@@ -32,8 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Make a QuPath project for each annotator.",
     ),
     "assign": (
-        "annotation.commands.distribution:assign",
-        "Add, move and withdraw slides of annotators.",
+        "consensus.commands.assign:assign",
+        "Plan who reads what; add, move and withdraw slides.",
     ),
     "pull": ("annotation.commands.pulls:pull", "Bring what an annotator drew into the store."),
     "history": ("annotation.commands.pulls:history", "What one annotator drew on one slide."),

@@ -1,8 +1,9 @@
-"""`distribute` and `assign`."""
+"""`distribute`, and what `assign` shares with it."""
 
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from annotation.distribution.assignments import Washout
+    from annotation.distribution.planning import HandOut
 
 Given = TypeVar("Given")
 
@@ -27,13 +29,17 @@ def names(text: str | None) -> list[str] | None:
 
 
 @click.command(short_help="Make a QuPath project for each annotator.")
-@click.option("--protocol", required=True, metavar="NAME", help="The protocol, or NAME@VERSION.")
-@click.option("--annotators", required=True, metavar="A,B", help="Who is to read.")
+@click.option("--protocol", metavar="NAME", help="The protocol, or NAME@VERSION.")
+@click.option("--annotators", metavar="A,B", help="Who is to read; of a plan: all, unless said.")
 @click.option(
     "--to", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR",
     help="Gets a folder a person.",
 )  # fmt: skip
 @click.option("--slides", metavar="A,B", help="Which slides; all that have an image, unless said.")
+@click.option(
+    "--plan", type=click.Path(path_type=Path), metavar="FILE.csv",
+    help="A plan of `assign --plan`: who reads which slides of which protocol.",
+)  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="For masks and order.")
 @click.option(
     "--domain", type=click.Path(path_type=Path), metavar="GEOJSON",
@@ -45,10 +51,11 @@ def names(text: str | None) -> list[str] | None:
 @command
 def distribute(
     invocation: Invocation,
-    protocol: str,
-    annotators: str,
+    protocol: str | None,
+    annotators: str | None,
     folder: Path,
     slides: str | None,
+    plan: Path | None,
     seed: int,
     domain: Path | None,
     replicate: int,
@@ -65,109 +72,25 @@ def distribute(
     from annotation.distribution.handing_out import hand_out
     from annotation.distribution.planning import HandOut
 
-    handed = hand_out(
-        invocation.store,
-        HandOut(
-            annotators=names(annotators) or [],
-            protocol=protocol,
-            folder=folder,
-            slides=names(slides),
-            replicate=replicate,
-            washout=washout_of(washout, force),
-            domain=domain,
-            seed=seed,
-            new=True,
-        ),
-    )
-    return Outcome(handed.to_dict(), lambda console: _show(console, handed.to_dict()))
-
-
-@click.command(short_help="Add, move and withdraw slides of annotators.")
-@click.option("--protocol", metavar="NAME", help="The protocol, or NAME@VERSION.")
-@click.option("--annotator", metavar="HANDLE", help="Who gets the slides, or had them.")
-@click.option(
-    "--slides", metavar="A,B", help="Which slides; to move or withdraw: all, unless said."
-)
-@click.option(
-    "--to", "folder", type=click.Path(path_type=Path), metavar="DIR",
-    help="Where the projects are; one is made where a person has none.",
-)  # fmt: skip
-@click.option("--from", "origin", metavar="HANDLE", help="From whom to move what is not read yet.")
-@click.option("--to-annotator", "heir", metavar="HANDLE", help="To whom to move it.")
-@click.option("--withdraw", is_flag=True, help="Take back what is not read yet.")
-@click.option("--list", "listing", is_flag=True, help="List all assignments, with masked names.")
-@click.option("--seed", type=int, default=0, show_default=True, help="For masks and order.")
-@click.option(
-    "--domain", type=click.Path(path_type=Path), metavar="GEOJSON",
-    help="What is to be read: a file, or a folder of files named after slides.",
-)  # fmt: skip
-@click.option("--replicate", type=int, default=1, show_default=True, help="Which reading it is.")
-@click.option("--washout", type=int, metavar="DAYS", help="Days since the earlier reading.")
-@click.option("--force", metavar="REASON", help="Why the washout is not waited for.")
-@click.option("--qupath-is-elsewhere", is_flag=True, help="No QuPath has the project open.")
-@click.option("--reason", metavar="TEXT", help="Why slides are moved or withdrawn.")
-@command
-def assign(
-    invocation: Invocation,
-    protocol: str | None,
-    annotator: str | None,
-    slides: str | None,
-    folder: Path | None,
-    origin: str | None,
-    heir: str | None,
-    withdraw: bool,
-    listing: bool,
-    seed: int,
-    domain: Path | None,
-    replicate: int,
-    washout: int | None,
-    force: str | None,
-    qupath_is_elsewhere: bool,
-    reason: str | None,
-) -> Outcome:
-    """Add slides to an annotator's project, move them to another's, or withdraw them.
-
-    To add: --annotator, --slides, --protocol and --to. To move: --from, --to-annotator, --protocol
-    and --to. To withdraw: --withdraw, --annotator and --protocol. What was read stays with whoever
-    read it, and so does what was drawn. Masked names stand in --list and nowhere else.
-    """
-    from annotation.distribution import reassigning
-    from annotation.distribution.handing_out import hand_out
-    from annotation.distribution.planning import HandOut
-
-    moving = origin is not None or heir is not None
-    if moving + withdraw + listing > 1:
-        raise click.UsageError("Choose one of --from with --to-annotator, --withdraw and --list.")
-    if listing:
-        return _list(invocation, annotator, protocol)
-    version = _needed("protocol", protocol)
-    if withdraw:
-        document = reassigning.withdraw(
-            invocation.store,
-            _needed("annotator", annotator),
-            version,
-            slides=names(slides),
-            folder=folder,
-            reason=reason,
-        ).to_dict()
-        return Outcome(document, lambda console: _show(console, document))
+    people = names(annotators)
     request = HandOut(
-        annotators=[_needed("to-annotator", heir) if moving else _needed("annotator", annotator)],
-        protocol=version,
-        folder=_needed("to", folder),
-        slides=names(slides) if moving else names(_needed("slides", slides)),
+        annotators=people or [],
+        protocol=protocol or "",
+        folder=folder,
+        slides=names(slides),
         replicate=replicate,
-        washout=washout_of(washout, force),
+        washout=washout_of(washout, force) if plan is None else None,
         domain=domain,
         seed=seed,
-        qupath_is_elsewhere=qupath_is_elsewhere,
+        new=True,
     )
-    if moving:
-        giver = _needed("from", origin)
-        document = reassigning.move(invocation.store, giver, request, reason=reason).to_dict()
+    if plan is None:
+        needed("protocol", protocol)
+        needed("annotators", annotators)
     else:
-        document = hand_out(invocation.store, request).to_dict()
-    return Outcome(document, lambda console: _show(console, document))
+        request = planned(request, plan, people, washout, force)
+    handed = hand_out(invocation.store, request)
+    return Outcome(handed.to_dict(), lambda console: show_handed_out(console, handed.to_dict()))
 
 
 def washout_of(days: int | None, force: str | None) -> Washout | None:
@@ -181,13 +104,44 @@ def washout_of(days: int | None, force: str | None) -> Washout | None:
     return Washout(days, force)
 
 
-def _needed(name: str, value: Given | None) -> Given:
+def planned(
+    request: HandOut, file: Path, people: list[str] | None, washout: int | None, force: str | None
+) -> HandOut:
+    """A request with what a plan says: the protocol, who reads what, and the washout."""
+    from annotation.distribution.assignments import Washout
+    from annotation.distribution.plan_file import read_plan
+
+    for option, given in (
+        ("--protocol", request.protocol),
+        ("--slides", request.slides),
+        ("--washout", washout is not None),
+    ):
+        if given:
+            raise click.UsageError(f"A plan says it itself; leave {option} out.")
+    plan = read_plan(file)
+    slides = plan.slides_of(request.replicate, people)
+    days = plan.washout_days(request.replicate)
+    if days is None and force is not None:
+        raise click.UsageError("--force is for a reading after a washout; give --replicate 2.")
+    return replace(
+        request,
+        annotators=list(slides),
+        protocol=plan.protocol,
+        washout=None if days is None else Washout(days, force),
+        plan=slides,
+        plan_sha256=plan.sha256,
+    )
+
+
+def needed(name: str, value: Given | None) -> Given:
+    """The value of an option, which must be there."""
     if value is None:
         raise click.UsageError(f"Missing option '--{name}'.")
     return value
 
 
-def _list(invocation: Invocation, annotator: str | None, protocol: str | None) -> Outcome:
+def listed(invocation: Invocation, annotator: str | None, protocol: str | None) -> Outcome:
+    """Every assignment there ever was."""
     from annotation.distribution.assignments import list_assignments
     from annotation.lookup import find_annotator, find_protocol
 
@@ -228,7 +182,8 @@ def _list(invocation: Invocation, annotator: str | None, protocol: str | None) -
     )
 
 
-def _show(console: Console, document: dict[str, Any]) -> None:
+def show_handed_out(console: Console, document: dict[str, Any]) -> None:
+    """Tell a person what was handed out, withdrawn and kept."""
     lines = [
         f"Withdrawn: slide {entry['slide']} (replicate {entry['replicate']})."
         for entry in document.get("withdrawn", ())

@@ -328,6 +328,7 @@ def _record(
             "seed": request.seed,
             "masked": any(image.masked for image in plan.images),
             "slides": {image.assignment: image.slide.id for image in plan.images},
+            **({"plan_sha256": request.plan_sha256} if request.plan_sha256 else {}),
         },
         reason=request.washout.force if request.washout else None,
     )

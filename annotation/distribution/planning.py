@@ -55,6 +55,9 @@ class HandOut:
         The user says that no QuPath window has a project open that slides are added to.
     moved_from
         Where slides come from somebody else: the earlier assignment by slide.
+    plan
+        Of each annotator the slides, in the order in which they are to be read; beside it
+        ``slides`` doesn't count. ``plan_sha256`` is the digest of the file that says so.
     """
 
     annotators: Sequence[str]
@@ -68,6 +71,8 @@ class HandOut:
     new: bool = False
     qupath_is_elsewhere: bool = False
     moved_from: Mapping[str, str] = field(default_factory=dict)
+    plan: Mapping[str, Sequence[str]] | None = None
+    plan_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ def plan_project(
     slides = _slides(session, request, row, annotator)
     masked = protocol.blinding.slides or request.replicate > 1
     mask = SlideMask(store_salt(session), request.seed, annotator.id, row.id, request.replicate)
-    if masked:
+    if masked and request.plan is None:
         by_id = {slide.id: slide for slide in slides}
         slides = [by_id[number] for number in mask.shuffled(list(by_id))]
     images = []
@@ -176,7 +181,9 @@ def _standing(
 def _slides(
     session: Session, request: HandOut, row: ProtocolVersion, annotator: Annotator
 ) -> Sequence[Slide]:
-    if request.slides is not None:
+    if request.plan is not None:
+        slides = [find_slide(session, name) for name in request.plan[annotator.handle]]
+    elif request.slides is not None:
         slides = [find_slide(session, name) for name in dict.fromkeys(request.slides)]
     elif request.replicate > 1:
         slides = list(slides_read(session, annotator, row, request.replicate - 1))
