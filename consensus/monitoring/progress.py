@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.distribution.plan_file import PlanFile
+from annotation.lookup import find_annotator
 from annotation.tables import Annotator, Assignment, ProtocolVersion, PullRead, Read, Slide
 
 __all__ = ["progress"]
@@ -71,6 +72,11 @@ def progress(
         So many days after a slide was handed out, or its washout ended, its read is overdue.
     plan
         What is planned beyond what was handed out.
+
+    Raises
+    ------
+    UnknownNameError
+        The plan names somebody who is no annotator of the study.
     """
     readers: dict[str, _Reader] = defaultdict(_Reader)
     for read, slide, handle, pulled in reads:
@@ -86,6 +92,8 @@ def progress(
         day = assignment.assigned_at.date()
         readers[handle].handed[name, assignment.replicate] = max(day, assignment.not_before or day)
     if plan is not None and plan.protocol == f"{row.name}@{row.version}":
+        for handle in sorted({wanted.annotator for wanted in plan.reads}):
+            find_annotator(session, handle)  # what is no handle must not pass for one
         for wanted in plan.reads:
             readers[wanted.annotator].planned.add((wanted.slide, wanted.replicate))
     return [readers[handle].to_dict(handle, today, overdue_days) for handle in sorted(readers)]

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.distribution.plan_file import read_plan
+from annotation.errors import UnknownNameError
 from annotation.lookup import find_annotator, find_protocol, find_slide
 from annotation.store import Store
 from annotation.tables import Annotation, Assignment, HandedProject, Revision
@@ -151,6 +152,9 @@ def test_a_plan_counts_beyond_what_was_handed_out(
     one, two = of_person(document, "P1"), of_person(document, "P2")
     assert (one["planned"], one["done"], one["open"], one["not_handed_out"]) == (3, 1, 2, 2)
     assert (two["planned"], two["done"], two["open"], two["overdue"]) == (1, 0, 1, 0)
+    path.write_text(path.read_text().replace("P2", "Ada Lovelace"))
+    with pytest.raises(UnknownNameError, match="no annotator 'Ada Lovelace'"):
+        status_of(store, plan=read_plan(path))
     path.write_text(path.read_text().replace("prostate@1", "other@1"))
     assert of_person(status_of(store, plan=read_plan(path)), "P1")["planned"] == 1
 
