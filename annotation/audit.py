@@ -86,6 +86,8 @@ def record(
     event = Event(**row, hash=event_hash(row))
     session.add(event)
     session.flush()
+    told = {"audit_event": event.id, "action": action, "subject": subject, "actor": row["actor"]}
+    session.info.setdefault("recorded", []).append(told)
     return event
 
 

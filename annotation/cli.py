@@ -97,8 +97,9 @@ def _loaded(place: str) -> click.Command:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--log-json", is_flag=True, help="Write logs as JSON lines, of any command.")
 @click.version_option(package_name="pathquorum", prog_name="pathquorum")
-def root() -> None:
+def root(log_json: bool) -> None:
     """From several pathologists' QuPath annotations to a traceable consensus.
 
     A study begins with `init`, `protocol add`, `annotator add` and `slide add`; then `pull` what

@@ -6,6 +6,7 @@ and exactly one of these; what stood in the store before and is gone now is remo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -81,6 +82,7 @@ class PulledRead:
     read_date_source: str
     changes: ReadChanges
     excluded: str | None
+    elapsed_s: float
     frame: Frame = WHOLE_SLIDE
     notes: list[str] = field(default_factory=list)
 
@@ -139,6 +141,7 @@ def pull(store: Store, request: PullRequest) -> PullResult:
     if not request.sources:
         raise SourceError("there is nothing to pull; name a GeoJSON export or a project")
     request = _of_one_slide(request)
+    start_s = time.monotonic()
     try:
         with collector_paused(), store.writing() as session:
             result = _pull(session, request)
@@ -147,10 +150,20 @@ def pull(store: Store, request: PullRequest) -> PullResult:
                 raise _DryRun(result)
     except _DryRun as dry:
         return dry.result
+    for read in result.reads:
+        log.info(
+            "read pulled",
+            pull=result.pull,
+            read=read.read,
+            elapsed_s=read.elapsed_s,
+            **read.changes.counts(),
+        )
     log.info(
         "pulled",
         pull=result.pull,
-        reads=[{"read": r.read, **r.changes.counts()} for r in result.reads],
+        reads=len(result.reads),
+        objects=sum(read.changes.counts()["objects"] for read in result.reads),
+        elapsed_s=round(time.monotonic() - start_s, 3),
     )
     return result
 
@@ -246,6 +259,7 @@ def _pull_read(
     source: ReadSource,
     reading: ReadOf,
 ) -> PulledRead:
+    start_s = time.monotonic()
     slide, annotator, protocol = reading.slide, reading.annotator, protocol_of(reading.protocol)
     read = _read(session, request, reading)
     if reading.assignment is not None:
@@ -275,6 +289,7 @@ def _pull_read(
         read_date_source="given" if request.read_date else "inferred",
         changes=changes,
         excluded=entitled.missing,
+        elapsed_s=round(time.monotonic() - start_s, 3),
         frame=frame,
         notes=remarks,
     )
@@ -285,7 +300,11 @@ def _pull_read(
             source_sha256=source.sha256,
             read_date=read_date,
             read_date_source=pulled.read_date_source,
-            counts={**changes.counts(), "frame": frame.to_list()},
+            counts={
+                **changes.counts(),
+                "frame": frame.to_list(),
+                "elapsed_s": pulled.elapsed_s,
+            },
             rejections=[{"id": r.id, "reason": r.reason} for r in changes.rejections],
             copied=changes.copied,
             excluded=pulled.excluded,

@@ -30,6 +30,7 @@ from annotation.errors import (
     StoreOutdatedError,
     StoreUnavailableError,
 )
+from annotation.logs import log
 from annotation.tables import StoreInfo
 
 __all__ = ["SOFTWARE_VERSION", "Store", "create_or_upgrade", "masked", "now", "open_store"]
@@ -74,7 +75,10 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A session whose changes come in together, or not at all if the block raises."""
+        """A session whose changes come in together, or not at all if the block raises.
+
+        What was recorded in the audit trail is logged once it stands in the store.
+        """
         writer = self.engine.execution_options(write=True)
         with (
             _database_errors(self.engine.url),
@@ -82,6 +86,8 @@ class Store:
             session.begin(),
         ):
             yield session
+        for recorded in session.info.get("recorded", ()):
+            log.info("recorded", **recorded)
 
     def revision(self) -> str:
         """The revision of its schema."""

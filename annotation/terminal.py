@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from annotation.errors import PathquorumError
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -43,6 +45,7 @@ class Invocation:
 
     store_url: str
     as_json: bool
+    log_json: bool = False
     _store: Store | None = field(default=None, repr=False)
 
     @property
@@ -56,7 +59,12 @@ class Invocation:
 
     def say(self, message: str) -> None:
         """Tell a person something that is not the result: it goes to standard error."""
-        click.echo(plain(message), err=True)
+        if self.log_json:
+            from annotation.logs import log
+
+            log.info("told", message=one_line(message))
+        else:
+            click.echo(plain(message), err=True)
 
     def close(self) -> None:
         """Close what was opened."""
@@ -80,21 +88,36 @@ def command(function: Callable[..., Outcome]) -> Callable[..., None]:
     @click.option("--log-json", is_flag=True, help="Write logs as JSON lines.")
     @functools.wraps(function)
     def run(*args: Any, store_url: str, as_json: bool, log_json: bool, **options: Any) -> None:
-        from annotation.logs import configure, log
+        from annotation.logs import configured, log
 
-        configure(as_json=log_json)
-        invocation = Invocation(store_url, as_json)
-        name = click.get_current_context().command_path
+        context = click.get_current_context()
+        log_json = log_json or bool(context.find_root().params.get("log_json"))
+        invocation = Invocation(store_url, as_json, log_json)
+        name = context.command_path
         start_s = time.monotonic()
-        try:
-            outcome = function(invocation, *args, **options)
-        except Exception as error:
-            log.info("failed", command=name, error=one_line(str(error)))
-            raise
-        finally:
-            invocation.close()
-        elapsed_s = round(time.monotonic() - start_s, 3)
-        log.info("finished", command=name, elapsed_s=elapsed_s, status=outcome.status)
+        with configured(as_json=log_json):
+            try:
+                outcome = function(invocation, *args, **options)
+            except Exception as error:
+                log.info(
+                    "failed",
+                    command=name,
+                    elapsed_s=round(time.monotonic() - start_s, 3),
+                    error=one_line(str(error)),
+                )
+                told = isinstance(error, PathquorumError | OSError)
+                if log_json and told and not isinstance(error, BrokenPipeError):
+                    # The log has told it; a line of another kind would spoil the stream.
+                    raise click.exceptions.Exit(1) from error
+                raise
+            finally:
+                invocation.close()
+            log.info(
+                "finished",
+                command=name,
+                elapsed_s=round(time.monotonic() - start_s, 3),
+                status=outcome.status,
+            )
         if as_json:
             import msgspec
 

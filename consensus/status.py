@@ -2,61 +2,119 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation.distribution.assignments import assignment_counts
+from annotation.distribution.plan_file import PlanFile
 from annotation.errors import PathquorumError
-from annotation.study import protocol_of
-from annotation.tables import Annotator, ProtocolVersion, PullRead, Read, Slide
-from consensus.agreement import agreement
-from consensus.queue.decisions import answers_in_force
-from consensus.study.counted_reads import counted_reads, pulled_reads
+from annotation.store import SOFTWARE_VERSION
+from annotation.tables import Annotator, ProtocolVersion, Pull, PullRead, Read, Slide
+from consensus.monitoring.blocked import what_is_blocked
+from consensus.monitoring.kappa_by_month import kappa_by_month, kappa_of
+from consensus.monitoring.open_disputes import queue_status
+from consensus.monitoring.progress import progress
+from consensus.study.counted_reads import CountedRead, counted_reads, pulled_reads
 from consensus.study.slide_items import Wanted
 from consensus.study.study_ratings import StudyRatings, rate
-from consensus.tables import ConsensusRun, Dispute
+from consensus.tables import ConsensusRun
 
-__all__ = ["study_status"]
+__all__ = ["OVERDUE_DAYS", "Asked", "study_status"]
+
+OVERDUE_DAYS: Final = 28
+
+PulledReads = list[tuple[Read, Slide, str, PullRead]]
 
 
-def study_status(session: Session) -> dict[str, Any]:
-    """The document of ``status``: one entry a protocol version that anything was read under."""
+@dataclass(frozen=True)
+class Asked:
+    """What `status` is asked for: at which moment, when a read is overdue, and by which plan."""
+
+    at: datetime
+    overdue_days: int = OVERDUE_DAYS
+    plan: PlanFile | None = None
+
+
+def study_status(session: Session, asked: Asked) -> dict[str, Any]:
+    """The document of ``status``: what the store holds, and an entry a protocol version."""
     protocols = session.scalars(select(ProtocolVersion).order_by(ProtocolVersion.id)).all()
     slides = session.scalars(select(Slide.name).order_by(Slide.name)).all()
-    entries = [_protocol_status(session, row) for row in protocols]
+    entries = [_protocol_status(session, row, asked) for row in protocols]
     read = {r["slide"] for entry in entries for r in entry["reads"]}
     return {
+        "at": asked.at,
+        "software_version": SOFTWARE_VERSION,
         "slides": len(slides),
         "annotators": session.scalar(select(func.count()).select_from(Annotator)),
+        "overdue_after_days": asked.overdue_days,
+        "pulls": _pulls(session),
         "protocols": entries,
         "unread_slides": [name for name in slides if name not in read],
     }
 
 
-def _protocol_status(session: Session, row: ProtocolVersion) -> dict[str, Any]:
-    reads = _reads(session, row)
-    try:
-        rated = rate(session, row, wanted=Wanted(geometry=False)) if reads else None
-    except PathquorumError as error:
-        rated, refusal = None, str(error)
-    else:
-        refusal = "nothing was read"
+def _pulls(session: Session) -> dict[str, Any]:
+    """How often was pulled, how many reads that brought, and how long these took."""
+    brought = session.scalars(select(PullRead.counts)).all()
+    # Pulls of earlier versions of this software were not timed.
+    took = [counts["elapsed_s"] for counts in brought if "elapsed_s" in counts]
+    return {
+        "pulls": session.scalar(select(func.count()).select_from(Pull)),
+        "reads": len(brought),
+        "reads_timed": len(took),
+        "elapsed_s": round(sum(took), 3),
+        "last_at": session.scalar(select(func.max(Pull.at))),
+    }
+
+
+def _protocol_status(session: Session, row: ProtocolVersion, asked: Asked) -> dict[str, Any]:
+    reads = pulled_reads(session, row.id)
+    counted, _ = counted_reads(session, row)
+    rated, refusal = None, "nothing was read"
+    if reads:
+        try:
+            rated = rate(session, row, wanted=Wanted(geometry=False))
+        except PathquorumError as error:
+            refusal = str(error)
+    run = session.scalars(
+        select(ConsensusRun)
+        .where(ConsensusRun.protocol_id == row.id)
+        .order_by(ConsensusRun.id.desc())
+    ).first()
+    queue = None if run is None else queue_status(session, row, run, asked.at)
+    today = asked.at.date()
+    blocked = what_is_blocked(
+        session,
+        row,
+        reads,
+        counted,
+        run=run,
+        open_disputes=0 if queue is None else queue["open"],
+        input_digest=None if rated is None else rated.input_digest,
+        today=today,
+    )
     return {
         "name": row.name,
         "version": row.version,
         "signed": row.signed_at is not None,
-        "reads": reads,
-        "agreement": _agreement(rated) if rated else {"status": f"undefined: {refusal}"},
-        "queue": _queue(session, row),
+        "progress": progress(
+            session, row, reads, today=today, overdue_days=asked.overdue_days, plan=asked.plan
+        ),
+        "reads": _reads(reads),
+        "agreement": _agreement(rated, reads, counted)
+        if rated
+        else {"status": f"undefined: {refusal}", "by_month": []},
+        "queue": queue,
         "assignments": assignment_counts(session, row.id),
-        "blocked": _blocked(session, row, reads, rated),
+        "blocked": [one.to_dict() for one in blocked],
     }
 
 
-def _reads(session: Session, row: ProtocolVersion) -> list[dict[str, Any]]:
+def _reads(reads: PulledReads) -> list[dict[str, Any]]:
     return [
         {
             "read": read.id,
@@ -74,96 +132,21 @@ def _reads(session: Session, row: ProtocolVersion) -> list[dict[str, Any]]:
             "copied": pulled.copied,
             "excluded": pulled.excluded,
         }
-        for read, slide, handle, pulled in pulled_reads(session, row.id)
+        for read, slide, handle, pulled in reads
     ]
 
 
-def _agreement(rated: StudyRatings) -> dict[str, Any]:
-    found = agreement(rated.ratings, weights=rated.protocol.weights)
+def _agreement(
+    rated: StudyRatings, reads: PulledReads, counted: list[CountedRead]
+) -> dict[str, Any]:
+    counts = {read.read for read in counted}
+    last_read: dict[str, date] = {}
+    for read, slide, _, pulled in reads:
+        if read.id in counts:
+            last_read[slide.name] = max(last_read.get(slide.name, date.min), pulled.read_date)
+    weights = rated.protocol.weights
     return {
         "status": "ok",
-        "items": found.items,
-        "weights": found.weights,
-        "kappa_on": found.kappa_on,
-        "per_class": {
-            name: statistics["kappa"].to_dict() for name, statistics in found.per_class.items()
-        },
+        **kappa_of(rated.ratings, weights),
+        "by_month": kappa_by_month(rated.ratings, weights, last_read),
     }
-
-
-def _latest_run(session: Session, row: ProtocolVersion) -> ConsensusRun | None:
-    return session.scalars(
-        select(ConsensusRun)
-        .where(ConsensusRun.protocol_id == row.id)
-        .order_by(ConsensusRun.id.desc())
-    ).first()
-
-
-def _queue(session: Session, row: ProtocolVersion) -> dict[str, Any] | None:
-    run = _latest_run(session, row)
-    if run is None:
-        return None
-    disputes = session.scalar(
-        select(func.count()).select_from(Dispute).where(Dispute.run_id == run.id)
-    )
-    decided = len(answers_in_force(session, run))
-    return {
-        "run": run.id,
-        "disputes": disputes,
-        "decided": decided,
-        "open": (disputes or 0) - decided,
-    }
-
-
-def _blocked(
-    session: Session,
-    row: ProtocolVersion,
-    reads: list[dict[str, Any]],
-    rated: StudyRatings | None,
-) -> list[dict[str, str]]:
-    """What keeps something from counting, and what would help."""
-    protocol = protocol_of(row)
-    blocked = []
-    if protocol.require.signature and row.signed_at is None:
-        blocked.append(
-            {
-                "what": f"protocol {row.name}@{row.version}",
-                "why": "it requires a signature and has none",
-                "next": f"pathquorum protocol sign {row.name} --version {row.version} --by HANDLE",
-            }
-        )
-    counted, excluded = counted_reads(session, row)
-    blocked += [
-        {
-            "what": f"read {read.read} of {read.slide} by {read.annotator}",
-            "why": read.reason,
-            "next": "it stays stored; add what is missing and pull again",
-        }
-        for read in excluded
-    ]
-    n_reads = Counter(read.slide.name for read in counted)
-    needed = protocol.consensus.min_raters
-    blocked += [
-        {
-            "what": f"slide {name}",
-            "why": f"{n_reads[name]} of {needed} reads",
-            "next": "it needs another read",
-        }
-        for name in sorted({r["slide"] for r in reads})
-        if n_reads[name] < needed
-    ]
-    run = _latest_run(session, row)
-    last_pull = session.scalar(
-        select(func.max(PullRead.pull_id))
-        .join(Read, PullRead.read_id == Read.id)
-        .where(Read.protocol_id == row.id)
-    )
-    if run is not None and rated is not None and rated.input_digest != run.input_digest:
-        blocked.append(
-            {
-                "what": f"consensus run {run.id}",
-                "why": f"reads have changed since (last pull {last_pull})",
-                "next": f"pathquorum consensus run --protocol {row.name} --method {run.method}",
-            }
-        )
-    return blocked

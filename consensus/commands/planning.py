@@ -41,7 +41,7 @@ _OPTIONS = (
         help="To plan: independent items on a slide.",
     ),
     click.option(
-        "--simulations", type=int, default=400, show_default=True, help="To plan: studies drawn."
+        "--simulations", type=int, default=200, show_default=True, help="To plan: studies drawn."
     ),
     click.option(
         "--bootstrap", type=int, default=0, show_default=True,

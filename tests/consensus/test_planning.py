@@ -178,7 +178,7 @@ def test_shares_that_cannot_be_meant_are_refused(texts: list[str], message: str)
 
 
 def test_numbers_that_cannot_be_simulated_are_refused() -> None:
-    with pytest.raises(InputError, match="--expect-kappa -0.1"):
+    with pytest.raises(InputError, match=r"--expect-kappa -0\.1"):
         Assumptions.of(parse_protocol(PROTOCOL, "test"), -0.1)
     with pytest.raises(InputError, match="--simulations 1"):
         expected_widths(both(10), names(10), CASES[0][0], simulations=1)

@@ -309,9 +309,12 @@ def test_status_says_who_read_what_and_what_is_blocked(study: Study, reads: Read
     (entry,) = document["protocols"]
     assert document["unread_slides"] == ["S9"]
     assert entry["reads"][0]["objects"] == 1
-    assert {"what": "slide S1", "why": "1 of 2 reads", "next": "it needs another read"} in entry[
-        "blocked"
-    ]
+    assert {
+        "kind": "raters",
+        "what": "slide S1",
+        "why": "1 of 2 reads",
+        "next": "it needs another read",
+    } in entry["blocked"]
     reads(P2=[high()])
     run(study)
     reads(P1=[low()])

@@ -1,0 +1,1 @@
+"""Where a study stands: the parts of what `status` says."""
