@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scripts": ("annotation.commands.scripts:scripts", "Hand out scripts for QuPath."),
     "doctor": ("annotation.commands.doctor:doctor", "What is found here, and what is missing."),
     "audit": ("annotation.commands.audit:audit", "Check and export the audit trail."),
+    "store": ("annotation.commands.store:store", "Keep, bring back, check and move the store."),
     "demo": ("annotation.commands.demo:demo", "The whole chain on generated slides."),
 }
 

@@ -11,7 +11,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
-from annotation.store import Store, _alembic, create_or_upgrade
+from annotation.store import Store, create_or_upgrade
+from annotation.stores.schema import alembic_config
 from annotation.tables import Assignment, Base, HandedProject, Read
 from consensus.tables import Dispute
 
@@ -42,7 +43,7 @@ def test_a_store_of_the_first_schema_is_upgraded_and_keeps_its_disputes(tmp_path
     path = tmp_path / "old.db"
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        command.upgrade(_alembic(connection=connection), "0001")
+        command.upgrade(alembic_config(connection=connection), "0001")
         connection.execute(text("INSERT INTO store_info VALUES (1, '2026-01-01', 'salt')"))
         connection.execute(
             text(
@@ -67,7 +68,7 @@ def test_a_store_of_the_second_schema_is_upgraded_and_keeps_its_reads(tmp_path: 
     path = tmp_path / "old.db"
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        command.upgrade(_alembic(connection=connection), "0002")
+        command.upgrade(alembic_config(connection=connection), "0002")
         for row in (
             "store_info VALUES (1, '2026-01-01', 'salt')",
             "reads (id, slide_id, annotator_id, protocol_id, replicate) VALUES (5, 1, 2, 3, 1)",
