@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("annotation.commands.doctor:doctor", "What is found here, and what is missing."),
     "signature": ("consensus.commands.signatures:signature", "What was signed, and if it holds."),
     "audit": ("annotation.commands.audit:audit", "Check and export the audit trail."),
+    "store": ("annotation.commands.store:store", "Keep, bring back, check and move the store."),
     "demo": ("annotation.commands.demo:demo", "The whole chain on generated slides."),
 }
 

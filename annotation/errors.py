@@ -8,7 +8,9 @@ Each message says what, which one, and the next step; the fields stay on the err
     │   ├── NotAStoreError          something else is there
     │   ├── StoreOutdatedError      an older schema; `init` upgrades it
     │   ├── StoreNewerError         a newer schema than this version knows
-    │   └── StoreUnavailableError   locked, full, read-only, gone
+    │   ├── StoreDamagedError       what it holds is not what was put there
+    │   └── StoreUnavailableError   full, read-only, gone
+    │       └── StoreBusyError      somebody else works with it
     ├── UnknownNameError            (KeyError) a slide, person, protocol, pull, ... that isn't there
     ├── ConflictError               it exists already, or contradicts what exists
     ├── ProtocolError               a protocol file, or a rule of a protocol
@@ -40,6 +42,8 @@ __all__ = [
     "SignatureError",
     "SlideError",
     "SourceError",
+    "StoreBusyError",
+    "StoreDamagedError",
     "StoreError",
     "StoreMissingError",
     "StoreNewerError",
@@ -92,7 +96,15 @@ class StoreNewerError(StoreError):
 
 
 class StoreUnavailableError(StoreError):
-    """The database is locked, full, read-only or gone."""
+    """The database is full, read-only or gone."""
+
+
+class StoreBusyError(StoreUnavailableError):
+    """Somebody else works with the database and has to end first."""
+
+
+class StoreDamagedError(StoreError):
+    """What the database holds is not what was put there."""
 
 
 class UnknownNameError(PathquorumError, KeyError):

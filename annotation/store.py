@@ -1,8 +1,8 @@
 """The store: one database, opened and created in one place.
 
-SQLite by default, with foreign keys, write-ahead log and a busy timeout; every write is one
-transaction that takes the write lock when it begins, so that two writers queue instead of failing
-half-way.
+SQLite by default, PostgreSQL where a team shares it. Every write is one transaction that takes the
+lock of all writers when it begins, so that two writers queue instead of failing half-way; the rooms
+behind this door are in :mod:`annotation.stores`.
 """
 
 from __future__ import annotations
@@ -11,34 +11,40 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import import_module
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
-import msgspec
-from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, select
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy import Connection, Engine, func, inspect, select, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from annotation.errors import (
     InputError,
     NotAStoreError,
-    StoreMissingError,
-    StoreNewerError,
     StoreOutdatedError,
-    StoreUnavailableError,
 )
 from annotation.logs import log
+from annotation.stores.addresses import file_of, is_file, masked, parsed, refuse_missing
+from annotation.stores.engines import exclusive, open_engine, read_only, writer
+from annotation.stores.failures import database_errors, uncertain, went_away
+from annotation.stores.schema import (
+    SOFTWARE_VERSION,
+    alembic_config,
+    current_revision,
+    head_revision,
+    refuse_newer,
+    refuse_other_encoding,
+)
 from annotation.tables import StoreInfo
 
-__all__ = ["SOFTWARE_VERSION", "Store", "create_or_upgrade", "masked", "now", "open_store"]
-
-SOFTWARE_VERSION = version("pathquorum")
-
-BUSY_TIMEOUT_S = 30
-_SECRET_QUERY_KEYS = ("password", "passwd", "sslpassword", "passfile")
+__all__ = [
+    "SOFTWARE_VERSION",
+    "Store",
+    "create_or_upgrade",
+    "masked",
+    "now",
+    "open_store",
+    "store_salt",
+]
 
 
 def now() -> datetime:
@@ -46,17 +52,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def masked(url: URL) -> str:
-    """The URL as it may be shown: without a password, wherever it stands."""
-    query = {key: "***" if key in _SECRET_QUERY_KEYS else value for key, value in url.query.items()}
-    return url.set(query=query).render_as_string(hide_password=True)
-
-
 class Store:
     """An open store of the current schema."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._writer = writer(engine)
 
     @property
     def url(self) -> str:
@@ -66,7 +67,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one state of the store and changes nothing."""
-        with _database_errors(self.engine.url), Session(self.engine, autoflush=False) as session:
+        with database_errors(self.engine.url), Session(self.engine, autoflush=False) as session:
             try:
                 yield session
             finally:
@@ -79,26 +80,40 @@ class Store:
 
         What was recorded in the audit trail is logged once it stands in the store.
         """
-        writer = self.engine.execution_options(write=True)
         with (
-            _database_errors(self.engine.url),
-            Session(writer, expire_on_commit=False) as session,
-            session.begin(),
+            database_errors(self.engine.url),
+            Session(self._writer, expire_on_commit=False) as session,
         ):
+            self._refuse_other_schema(session)
             yield session
+            session.flush()
+            try:
+                session.commit()
+            except DBAPIError as error:
+                if went_away(error):
+                    raise uncertain(self.engine.url) from error
+                raise
         for recorded in session.info.get("recorded", ()):
             log.info("recorded", **recorded)
 
+    def _refuse_other_schema(self, session: Session) -> None:
+        """Somebody may have upgraded the store since it was opened."""
+        if session.scalar(text("SELECT version_num FROM alembic_version")) != head_revision():
+            raise StoreOutdatedError(
+                f"the store {self.url} has got another schema since it was opened; run this again",
+                store=self.url,
+            )
+
     def revision(self) -> str:
         """The revision of its schema."""
-        with _database_errors(self.engine.url), self.engine.connect() as connection:
-            return str(_revision(connection))
+        with database_errors(self.engine.url), self.engine.connect() as connection:
+            return str(current_revision(connection))
 
     def size_bytes(self) -> int:
         """How much it takes on disk."""
-        if _is_file(self.engine.url):
-            return _file(self.engine.url).stat().st_size
-        with _database_errors(self.engine.url), self.engine.connect() as connection:
+        if is_file(self.engine.url):
+            return file_of(self.engine.url).stat().st_size
+        with database_errors(self.engine.url), self.engine.connect() as connection:
             size = select(func.pg_database_size(func.current_database()))
             return int(connection.scalar(size) or 0)
 
@@ -115,63 +130,81 @@ def open_store(url: str) -> Store:
     StoreMissingError, NotAStoreError, StoreOutdatedError, StoreNewerError, StoreUnavailableError
         What is there can't be used; the message says what to do.
     """
-    parsed = _parsed(url)
-    if _is_file(parsed) and not _file(parsed).exists():
-        raise StoreMissingError(
-            f"there is no store at {masked(parsed)}; make one with `pathquorum init`",
-            store=masked(parsed),
-        )
-    engine = _engine(parsed)
-    with _database_errors(parsed), engine.connect() as connection:
-        present, head = _revision(connection), _head()
-    if present is None:
-        raise NotAStoreError(
-            f"{masked(parsed)} is a database but no pathquorum store; "
-            "make one elsewhere with `pathquorum init --store URL`",
-            store=masked(parsed),
-        )
+    place = parsed(url)
+    refuse_missing(place)
+    engine = open_engine(place)
+    with database_errors(place), engine.connect() as connection:
+        present, head = current_revision(connection), head_revision()
     if present != head:
-        _refuse_newer(present, parsed)
-        raise StoreOutdatedError(
-            f"the store {masked(parsed)} has the schema {present}, this version needs {head}; "
-            "upgrade it with `pathquorum init` (make a copy first)",
-            store=masked(parsed),
-        )
+        engine.dispose()
+        raise _unusable(place, present, head)
     return Store(engine)
 
 
+def _unusable(place: URL, present: str | None, head: str) -> Exception:
+    if present is None:
+        return NotAStoreError(
+            f"{masked(place)} is a database but no pathquorum store; "
+            "make one elsewhere with `pathquorum init --store URL`",
+            store=masked(place),
+        )
+    refuse_newer(present, f"the store {masked(place)}")
+    return StoreOutdatedError(
+        f"the store {masked(place)} has the schema {present}, this version needs {head}; "
+        "keep a copy with `pathquorum store backup FILE`, then upgrade it with `pathquorum init`",
+        store=masked(place),
+    )
+
+
 def create_or_upgrade(url: str) -> tuple[Store, str]:
-    """Create a store, or bring an older one to the current schema.
+    """Create a store, or bring an older one to the current schema while nobody uses it.
 
     Returns
     -------
     The open store, and the revision of its schema.
+
+    Raises
+    ------
+    NotAStoreError, StoreNewerError, StoreBusyError, StoreUnavailableError
+        What is there can't be upgraded now; it is as it was.
     """
+    place, head = parsed(url), head_revision()
+    if is_file(place) and not file_of(place).parent.is_dir():
+        raise InputError(
+            f"the folder {file_of(place).parent} does not exist; make it, or choose another --store"
+        )
+    with read_only(place) as connection:
+        present = _upgradable(connection, place)
+    if present != head:
+        with exclusive(place) as connection:
+            # Somebody else may have been quicker.
+            present = _upgradable(connection, place)
+            if present != head:
+                _upgrade(connection, present, head)
+    return Store(open_engine(place)), head
+
+
+def _upgradable(connection: Connection, place: URL) -> str | None:
+    """The revision that is there, None in an empty database; anything else is refused."""
+    present = current_revision(connection)
+    if present is not None:
+        refuse_newer(present, f"the store {masked(place)}")
+    elif inspect(connection).get_table_names():
+        raise NotAStoreError(
+            f"{masked(place)} is a database of something else; choose another --store",
+            store=masked(place),
+        )
+    return present
+
+
+def _upgrade(connection: Connection, present: str | None, head: str) -> None:
     from alembic import command
 
     from annotation.audit import record
 
-    parsed = _parsed(url)
-    if _is_file(parsed) and not _file(parsed).parent.is_dir():
-        raise InputError(
-            f"the folder {_file(parsed).parent} does not exist; make it, or choose another --store"
-        )
-    engine = _engine(parsed)
-    with _database_errors(parsed), engine.connect() as connection:
-        present = _revision(connection)
-        if present is None and inspect(connection).get_table_names():
-            raise NotAStoreError(
-                f"{masked(parsed)} is a database of something else; choose another --store",
-                store=masked(parsed),
-            )
-    if present is not None:
-        _refuse_newer(present, parsed)
-    head = _head()
-    store = Store(engine)
-    if present == head:
-        return store, head
-    with store.writing() as session:
-        command.upgrade(_alembic(connection=session.connection()), "head")
+    refuse_other_encoding(connection)
+    command.upgrade(alembic_config(connection), "head")
+    with Session(connection) as session:
         if present is None:
             session.add(StoreInfo(created_at=now(), salt=secrets.token_hex(16)))
             session.flush()
@@ -183,130 +216,7 @@ def create_or_upgrade(url: str) -> tuple[Store, str]:
             old=None if present is None else {"revision": present},
             new={"revision": head},
         )
-    return store, head
-
-
-def _alembic(connection: Connection | None = None) -> Any:
-    from alembic.config import Config
-
-    # Found beside the installed package, never in the folder the user happens to stand in.
-    folder = Path(str(import_module("migrations").__file__)).parent
-    config = Config()
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    return config
-
-
-def _head() -> str:
-    from alembic.script import ScriptDirectory
-
-    head = ScriptDirectory.from_config(_alembic()).get_current_head()
-    if head is None:
-        raise StoreUnavailableError("the migrations are missing; install pathquorum again")
-    return head
-
-
-def _revision(connection: Connection) -> str | None:
-    """The schema's revision; None where no store of ours is."""
-    from alembic.runtime.migration import MigrationContext
-
-    tables = set(inspect(connection).get_table_names())
-    if not {"alembic_version", "store_info"} <= tables:
-        return None
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _refuse_newer(present: str, url: URL) -> None:
-    from alembic.script import ScriptDirectory
-
-    known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
-    if present not in known:
-        raise StoreNewerError(
-            f"the store {masked(url)} has the schema {present}, which pathquorum "
-            f"{SOFTWARE_VERSION} does not know; upgrade pathquorum",
-            store=masked(url),
-        )
-
-
-def _parsed(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-        parsed.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
-        # The text itself may hold a password, so it is not repeated.
-        raise InputError(
-            "--store is no database URL that can be used here; "
-            "write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
-        ) from None
-    return parsed
-
-
-def _is_file(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
-
-
-def _file(url: URL) -> Path:
-    return Path(str(url.database))
-
-
-def _engine(url: URL) -> Engine:
-    try:
-        engine = create_engine(
-            url,
-            json_serializer=lambda value: msgspec.json.encode(value, order="sorted").decode(),
-            json_deserializer=msgspec.json.decode,
-        )
-    except ModuleNotFoundError as error:
-        raise StoreUnavailableError(
-            f"the store {masked(url)} needs the package {error.name}; "
-            "install pathquorum with the extra 'postgresql'",
-            store=masked(url),
-        ) from error
-    if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _sqlite_connect)
-        event.listen(engine, "begin", _sqlite_begin)
-    return engine
-
-
-def _sqlite_connect(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves, see _sqlite_begin
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.close()
-
-
-def _sqlite_begin(connection: Connection) -> None:
-    # A transaction that begins by reading and writes later fails at once where another writer came
-    # between; one that takes the write lock first waits for its turn.
-    write = connection.get_execution_options().get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-@contextmanager
-def _database_errors(url: URL) -> Iterator[None]:
-    """Say in one line what the database said."""
-    try:
-        yield
-    except OperationalError as error:
-        raise StoreUnavailableError(
-            f"the store {masked(url)} cannot be used: {_one_line(error)}; nothing was changed",
-            store=masked(url),
-        ) from error
-    except DatabaseError as error:
-        if "file is not a database" in str(error.orig) or "malformed" in str(error.orig):
-            raise NotAStoreError(
-                f"{masked(url)} is no pathquorum store ({_one_line(error)}); "
-                "choose another --store, or bring back a backup",
-                store=masked(url),
-            ) from error
-        raise
-
-
-def _one_line(error: DatabaseError) -> str:
-    return " ".join(str(error.orig).split())
+        session.commit()
 
 
 def store_salt(session: Session) -> str:

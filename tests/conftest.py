@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import settings
 
 from annotation.cli import run
 from annotation.store import Store, create_or_upgrade, open_store
+from tests.postgresql import Server, Unavailable, running_server
 
 # Machines are shared and noisy: no test is a timed one. Where a failure would block somebody else's
 # work, examples are the same each time; everywhere else each run looks at new ones.
@@ -47,12 +50,89 @@ class CommandResult:
         return json.loads(self.out)
 
 
+DATABASE_VARIABLE = "PATHQUORUM_TEST_DATABASE"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Stores are SQLite, or what the variable says; tests marked so see both in any case."""
+    if "database" not in metafunc.fixturenames:
+        return
+    chosen = os.environ.get(DATABASE_VARIABLE, "sqlite")
+    marks = [mark.name for mark in metafunc.definition.iter_markers()]
+    if "sqlite" in marks:
+        databases = ["sqlite"]
+    elif "both_databases" in marks:
+        databases = [chosen, *({"sqlite", "postgresql"} - {chosen})]
+    else:
+        databases = [chosen]
+    metafunc.parametrize("database", databases, indirect=True, ids=databases)
+
+
 @pytest.fixture
-def store_url(tmp_path: Path) -> str:
+def database(request: pytest.FixtureRequest) -> str:
+    """The kind of database that this test's stores have."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL server for all tests of this process."""
+    try:
+        with running_server() as server:
+            yield server
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: Server) -> str:
+    """A database with a fresh store, of which each test gets a copy."""
+    name = postgresql.create()
+    create_or_upgrade(postgresql.url(name))[0].close()
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a fresh store, of which each test gets a copy."""
+    path = tmp_path_factory.mktemp("template") / "store.db"
+    create_or_upgrade(f"sqlite:///{path}")[0].close()
+    return path
+
+
+@pytest.fixture
+def empty_database(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], str]]:
+    """Makes the URL of a database in which nothing is yet."""
+    if database == "sqlite":
+        numbers = count()
+        yield lambda: f"sqlite:///{tmp_path / f'empty{next(numbers)}.db'}"
+        return
+    server: Server = request.getfixturevalue("postgresql")
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(server.create())
+        return server.url(names[-1])
+
+    yield make
+    for name in names:
+        server.drop(name)
+
+
+@pytest.fixture
+def store_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a fresh store."""
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    create_or_upgrade(url)[0].close()
-    return url
+    if database == "sqlite":
+        path = tmp_path / "store.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    server: Server = request.getfixturevalue("postgresql")
+    name = server.create(request.getfixturevalue("postgresql_template"))
+    yield server.url(name)
+    server.drop(name)
 
 
 @pytest.fixture

@@ -76,7 +76,9 @@ class DemoStudy:
         self._show("agreement", "--protocol", "demo")
         run = self._adjudicate(slides)
         made = self._release(run)
-        self._tell("\nWhat stands behind the training set, who did what, and is the trail unbroken?")
+        self._tell(
+            "\nWhat stands behind the training set, who did what, and is the trail unbroken?"
+        )
         self._show("trace", "demo-1")
         self._show("audit", "verify")
         return {"store": self.store, "run": run, **made}

@@ -11,8 +11,8 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from annotation.entitlement import entitlement
 from annotation.lookup import find_annotator
-from annotation.people import missing_entitlement
 from annotation.protocol import Protocol
 from annotation.revisions import REMOVED, latest_revision_ids
 from annotation.study import protocol_of
@@ -132,7 +132,7 @@ def _credentials(
 ) -> Iterator[Blocked]:
     """Who has slides in hand, and whose reads would not count today."""
     for handle, n_slides in Counter(handle for handle, _ in _in_hand(session, row)).items():
-        missing = missing_entitlement(session, find_annotator(session, handle), protocol, today)
+        missing = entitlement(session, find_annotator(session, handle), protocol, today).missing
         if missing is not None:
             slides = "1 slide" if n_slides == 1 else f"{n_slides} slides"
             yield Blocked(

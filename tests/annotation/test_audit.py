@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import json
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,9 @@ import pytest
 from annotation.audit import export_csv, export_lines, quoted_cell, record, verify
 from annotation.errors import InputError
 from annotation.store import Store
+from tests.tampering import tamper
+
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
@@ -31,18 +33,6 @@ def trail(store: Store) -> Store:
                 reason="=SUM(A1)",
             )
     return store
-
-
-def tamper(store: Store, statement: str) -> None:
-    """Change the file as its owner can: without the triggers."""
-    store.close()
-    path = str(store.engine.url.database)
-    connection = sqlite3.connect(path)
-    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
-        connection.execute(f'DROP TRIGGER "{name}"')
-    connection.execute(statement)
-    connection.commit()
-    connection.close()
 
 
 def test_an_untouched_chain_is_ok(trail: Store) -> None:

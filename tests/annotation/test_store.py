@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.exc import DatabaseError
 
 from annotation.audit import record
@@ -19,6 +19,8 @@ from annotation.errors import (
 )
 from annotation.store import Store, create_or_upgrade, open_store
 from annotation.tables import Event, Site
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_a_missing_store_names_the_command_that_makes_one(tmp_path: Path) -> None:
@@ -54,10 +56,10 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_store_of_a_later_version_is_refused(store_url: str) -> None:
-    path = store_url.removeprefix("sqlite:///")
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+    engine = create_engine(store_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
     for use in (open_store, create_or_upgrade):
         with pytest.raises(StoreNewerError, match="upgrade pathquorum"):
             use(store_url)
@@ -112,13 +114,13 @@ def test_a_reading_session_leaves_no_trace(store: Store) -> None:
 def test_a_store_that_stays_locked_is_one_clear_line(
     store_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annotation.store.BUSY_TIMEOUT_S", 0)
+    monkeypatch.setattr("annotation.stores.engines.BUSY_TIMEOUT_S", 0)
     impatient = open_store(store_url)
     with store.writing() as holder:
         holder.add(Site(name="A"))
         holder.flush()
         with (
-            pytest.raises(StoreUnavailableError, match="locked; nothing was changed"),
+            pytest.raises(StoreUnavailableError, match="keeps it locked; nothing was changed"),
             impatient.writing() as session,
         ):
             session.scalars(select(Site)).all()
@@ -126,17 +128,27 @@ def test_a_store_that_stays_locked_is_one_clear_line(
 
 
 @pytest.mark.parametrize(
+    "statement", ["UPDATE events SET reason = 'x'", "DELETE FROM events WHERE id = 1"]
+)
+def test_the_database_itself_refuses_to_change_an_event(store: Store, statement: str) -> None:
+    refuses(store, statement)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE events SET reason = 'x'",
-        "DELETE FROM events",
         "INSERT OR REPLACE INTO events SELECT * FROM events",
         "REPLACE INTO events (id, at, actor, action, subject, software_version, previous_hash, "
         "hash) SELECT 99, at, actor, action, subject, software_version, previous_hash, hash "
         "FROM events",
     ],
 )
-def test_the_database_itself_refuses_to_change_an_event(store: Store, statement: str) -> None:
+def test_sqlite_refuses_to_replace_an_event(store: Store, statement: str) -> None:
+    refuses(store, statement)
+
+
+def refuses(store: Store, statement: str) -> None:
     with store.writing() as session:
         record(session, actor=None, action="tested", subject="store")
     with pytest.raises(DatabaseError, match="append-only"), store.engine.begin() as connection:

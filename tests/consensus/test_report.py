@@ -22,6 +22,7 @@ from consensus.reporting.numbers import number_text
 from consensus.runs import find_run
 from tests.conftest import CommandResult, feature, square
 from tests.consensus.report_page import Page
+from tests.tampering import tamper
 
 Study = Callable[..., CommandResult]
 Pull = Callable[..., None]
@@ -405,14 +406,7 @@ def test_the_protocols_signature_stands_in_the_head(disputed: Study, tmp_path: P
 
 def test_a_broken_trail_is_told(disputed: Study, store: Store, tmp_path: Path) -> None:
     """A report from a store whose trail was tampered with says so on the page and at once."""
-    from sqlalchemy import text
-
-    with store.writing() as session:
-        for (trigger,) in session.execute(
-            text("select name from sqlite_master where type = 'trigger' and tbl_name = 'events'")
-        ).all():
-            session.execute(text(f'drop trigger "{trigger}"'))
-        session.execute(text("update events set reason = 'x' where id = 2"))
+    tamper(store, "update events set reason = 'x' where id = 2")
     result = disputed("report", "--to", tmp_path / "r.html")
     assert "the audit trail is broken: event 2 is bad" in result.err
     assert "Broken: event 2 is bad" in (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -11,7 +11,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
-from annotation.store import Store, _alembic, _head, create_or_upgrade
+from annotation.store import Store, create_or_upgrade
+from annotation.stores.schema import alembic_config, head_revision
 from annotation.tables import Assignment, Base, HandedProject, Read, Signature, SigningKey
 from consensus.tables import Decision, Dispute
 
@@ -42,7 +43,7 @@ def test_a_store_of_the_first_schema_is_upgraded_and_keeps_its_disputes(tmp_path
     path = tmp_path / "old.db"
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        command.upgrade(_alembic(connection=connection), "0001")
+        command.upgrade(alembic_config(connection=connection), "0001")
         connection.execute(text("INSERT INTO store_info VALUES (1, '2026-01-01', 'salt')"))
         connection.execute(
             text(
@@ -52,7 +53,7 @@ def test_a_store_of_the_first_schema_is_upgraded_and_keeps_its_disputes(tmp_path
         )
     engine.dispose()
     upgraded, revision = create_or_upgrade(f"sqlite:///{path}")
-    assert revision == _head()
+    assert revision == head_revision()
     with upgraded.engine.connect() as connection:
         (row,) = connection.execute(select(Dispute.__table__)).mappings()
         assert (row["id"], row["weight"], row["entropy"], row["region"]) == (7, 2.5, None, None)
@@ -67,7 +68,7 @@ def test_a_store_of_the_second_schema_is_upgraded_and_keeps_its_reads(tmp_path: 
     path = tmp_path / "old.db"
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        command.upgrade(_alembic(connection=connection), "0002")
+        command.upgrade(alembic_config(connection=connection), "0002")
         for row in (
             "store_info VALUES (1, '2026-01-01', 'salt')",
             "reads (id, slide_id, annotator_id, protocol_id, replicate) VALUES (5, 1, 2, 3, 1)",
@@ -75,7 +76,7 @@ def test_a_store_of_the_second_schema_is_upgraded_and_keeps_its_reads(tmp_path: 
             connection.execute(text(f"INSERT INTO {row}"))
     engine.dispose()
     upgraded, revision = create_or_upgrade(f"sqlite:///{path}")
-    assert revision == _head()
+    assert revision == head_revision()
     with upgraded.reading() as session:
         (read,) = session.scalars(select(Read))
         assert (read.id, read.slide_id, read.annotator_id, read.protocol_id) == (5, 1, 2, 3)
@@ -89,7 +90,7 @@ def test_a_store_of_the_fourth_schema_is_upgraded_and_keeps_its_decisions(tmp_pa
     path = tmp_path / "old.db"
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        command.upgrade(_alembic(connection=connection), "0004")
+        command.upgrade(alembic_config(connection=connection), "0004")
         for row in (
             "store_info VALUES (1, '2026-01-01', 'salt')",
             "decisions (id, dispute_id, at, answer, reason) "
@@ -98,7 +99,7 @@ def test_a_store_of_the_fourth_schema_is_upgraded_and_keeps_its_decisions(tmp_pa
             connection.execute(text(f"INSERT INTO {row}"))
     engine.dispose()
     upgraded, revision = create_or_upgrade(f"sqlite:///{path}")
-    assert revision == _head()
+    assert revision == head_revision()
     with upgraded.reading() as session:
         (decision,) = session.scalars(select(Decision))
         assert (decision.id, decision.reason) == (3, "blurred")
