@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import shapely
 from PIL import Image
 
-from annotation.geojson.writer import write_feature_collection
 from annotation.handed_scripts import hand_out_scripts
 from annotation.projects.creating import NewImage, create_project
 from annotation.projects.process import QuPathProcess
-from annotation.protocol import parse_protocol
 from annotation.qupath import open_project
 from annotation.records import PathObject
 from annotation.sources import open_sources
+from tests.qupath.script_runs import PROTOCOL, TUMOR, of_one_image, run, square
 from tests.qupath.test_object_writing import a_uuid, every_kind, opened_with_paquo, thing
-from tests.qupath.test_project_push import held, ours, replaced
+from tests.qupath.test_project_push import held
 
 pytestmark = pytest.mark.qupath
-
-PROTOCOL = parse_protocol(
-    """
-name = "prostate"
-version = "1"
-task = "regions"
-ignore = ["Ignore*"]
-[[classes]]
-name = "Benign"
-color = "#00A000"
-[[classes]]
-name = "Tumor $x\\" + '\\\\n"
-aliases = ["Tumour"]
-""",
-    "test",
-)
-TUMOR = PROTOCOL.classes[1].name
 
 
 @pytest.fixture(scope="module")
@@ -54,43 +32,13 @@ def process(qupath_version: str) -> Iterator[QuPathProcess]:
 
 @pytest.fixture
 def make(process: QuPathProcess, tmp_path: Path) -> Callable[..., Path]:
-    def build(*objects: PathObject) -> Path:
-        Image.new("RGB", (600, 500), "white").save(tmp_path / "A.png")
-        images = [NewImage("A.png", (tmp_path / "A.png").as_uri(), objects, {"grade": "3"})]
-        return create_project(tmp_path / "p", images, classes=[], process=process)
-
-    return build
+    return lambda *objects: of_one_image(process, tmp_path, *objects)
 
 
 @pytest.fixture
 def scripts(tmp_path: Path) -> Path:
     hand_out_scripts(tmp_path / "scripts", PROTOCOL)
     return tmp_path / "scripts"
-
-
-def run(script: Path, project: Path, *arguments: object, image: str = "A.png") -> list[str]:
-    """What a script prints."""
-    runner = Path(__file__).with_name("run_script.py")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-W",
-            "ignore",
-            runner,
-            script,
-            project,
-            image,
-            *map(str, arguments),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.split("BEGIN\n")[1].splitlines()
-    return [line for line in lines if "[INFO" not in line and "[WARN" not in line]
 
 
 def test_an_export_is_pulled_as_the_project_is_and_says_when_and_of_what(
@@ -145,41 +93,6 @@ def test_two_images_of_one_name_get_a_file_each(
     assert found == [a_uuid(1), a_uuid(2)]
 
 
-def test_an_import_adds_only_what_is_missing_and_revert_takes_only_ours(
-    make: Callable[..., Path], scripts: Path, tmp_path: Path
-) -> None:
-    project = make(*every_kind())
-    before = held(project)
-    pushed = [replaced(ours(x), name="consensus 3: Benign") for x in (10, 200)]
-    folder = tmp_path / "pushed"
-    folder.mkdir()
-    write_feature_collection(folder / "A.geojson", pushed)
-    script = scripts / "import_objects.groovy"
-    assert run(script, project, folder) == ["Imported 2 objects; 0 were there already."]
-    after = held(project)
-    assert after["A.png"].keys() == before["A.png"].keys() | {str(one.uuid) for one in pushed}
-    packed = tmp_path / "packed.geojson.gz"
-    packed.write_bytes(gzip.compress((folder / "A.geojson").read_bytes()))
-    assert run(script, project, packed) == ["Imported 0 objects; 2 were there already."]
-    assert held(project) == after
-    assert run(script, project, "revert")[0].startswith("Took out 2 objects")
-    assert held(project) == before
-
-
-def test_revert_leaves_what_a_person_unlocked_or_gave_another_class(
-    make: Callable[..., Path], scripts: Path
-) -> None:
-    same = replaced(ours(10), name="consensus 3: Benign")
-    unlocked = replaced(ours(100), name="consensus 3: Benign", locked=False)
-    other = replaced(ours(200), name="consensus 3: Benign", path_class="Tumor")
-    project = make(same, unlocked, other)
-    printed = run(scripts / "import_objects.groovy", project, "revert")
-    assert printed[-1].startswith("Took out 1 objects")
-    assert held(project)["A.png"].keys() == {str(unlocked.uuid), str(other.uuid)}
-    for thing_ in (unlocked, other):
-        assert any(str(thing_.uuid) in line for line in printed[:-1])
-
-
 def test_as_many_other_classes_give_way_to_those_of_the_protocol(
     process: QuPathProcess, scripts: Path, tmp_path: Path
 ) -> None:
@@ -192,42 +105,6 @@ def test_as_many_other_classes_give_way_to_those_of_the_protocol(
     assert [name for name, _ in classes] == ["Benign", TUMOR, "Region*", "Ignore*"]
 
 
-def test_a_file_of_somebody_elses_objects_is_not_imported(
-    make: Callable[..., Path], scripts: Path, tmp_path: Path
-) -> None:
-    project = make()
-    write_feature_collection(tmp_path / "x.geojson", [thing(5, "POINT(1 2)")])
-    (line,) = run(scripts / "import_objects.groovy", project, tmp_path / "x.geojson")
-    assert "don't bear pathquorum's mark" in line
-    (line,) = run(scripts / "import_objects.groovy", project, tmp_path / "missing.geojson")
-    assert "There is no file" in line
-
-
-def test_what_qupath_would_leave_out_without_a_word_stops_the_import(
-    make: Callable[..., Path], scripts: Path, tmp_path: Path
-) -> None:
-    project = make()
-    write_feature_collection(tmp_path / "x.geojson", [ours(10), ours(200)])
-    spoiled = json.loads((tmp_path / "x.geojson").read_bytes())
-    spoiled["features"][0]["geometry"] = None
-    (tmp_path / "x.geojson").write_text(json.dumps(spoiled))
-    printed = run(scripts / "import_objects.groovy", project, tmp_path / "x.geojson")
-    assert "nothing was imported" in printed[-1]
-    assert not (project.parent / "data" / "1").exists()
-
-
-def test_one_object_twice_in_a_file_comes_in_once(
-    make: Callable[..., Path], scripts: Path, tmp_path: Path
-) -> None:
-    project = make()
-    write_feature_collection(tmp_path / "x.geojson", [ours(10)])
-    twice = json.loads((tmp_path / "x.geojson").read_bytes())
-    twice["features"] *= 2
-    (tmp_path / "x.geojson").write_text(json.dumps(twice))
-    run(scripts / "import_objects.groovy", project, tmp_path / "x.geojson")
-    assert len(held(project)["A.png"]) == 1
-
-
 def test_classes_are_set_in_the_order_of_the_protocol(
     make: Callable[..., Path], scripts: Path
 ) -> None:
@@ -237,10 +114,6 @@ def test_classes_are_set_in_the_order_of_the_protocol(
     classes = opened_with_paquo(project)["classes"]
     assert [name for name, _ in classes] == ["Benign", TUMOR, "Region*", "Ignore*"]
     assert classes[0][1].lower() == "#00a000"
-
-
-def square(number: int, x: float, y: float, path_class: str | None, size: float = 50) -> PathObject:
-    return thing(number, shapely.box(x, y, x + size, y + size), path_class=path_class)
 
 
 def test_clean_work_is_ready_to_hand_in(make: Callable[..., Path], scripts: Path) -> None:
