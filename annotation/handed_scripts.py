@@ -7,6 +7,7 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+from annotation.class_mapping import trimmed_path_class
 from annotation.errors import ConflictError
 from annotation.paths import replacing
 from annotation.protocol import Protocol
@@ -71,15 +72,18 @@ def _told(protocol: Protocol) -> dict[str, object]:
     declared = protocol.domain.rule == "declared"
     domain = list(protocol.domain.classes) if declared else []
     names = [one.name for one in protocol.classes]
-    aliases = [alias for one in protocol.classes for alias in one.aliases]
+    aliases = {alias: one.name for one in protocol.classes for alias in (one.name, *one.aliases)}
+    # As `Protocol.map_class` takes them: the scripts call known what `pull` does.
+    patterns = [("domain", pattern) for pattern in protocol.domain.classes]
+    patterns += [("ignored", pattern) for pattern in protocol.ignore]
     listed = [(one.name, one.rgb) for one in protocol.classes]
     listed += [(name, None) for name in (*domain, *protocol.ignore) if name not in names]
     return {
         "name": protocol.name,
         "version": protocol.version,
         "classes": [{"name": name, "color": rgb} for name, rgb in listed],
-        "known": [*names, *aliases, *domain, *protocol.ignore],
+        "names": {trimmed_path_class(alias): name for alias, name in aliases.items()},
+        "patterns": [(kind, trimmed_path_class(pattern)) for kind, pattern in patterns],
         "domain": domain,
-        "ignore": list(protocol.ignore),
         "needs_domain": declared,
     }

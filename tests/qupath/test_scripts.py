@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from annotation.handed_scripts import hand_out_scripts
 from annotation.projects.creating import NewImage, create_project
 from annotation.projects.process import QuPathProcess
+from annotation.protocol import parse_protocol
 from annotation.qupath import open_project
 from annotation.records import PathObject
 from annotation.sources import open_sources
@@ -123,10 +125,13 @@ def test_clean_work_is_ready_to_hand_in(make: Callable[..., Path], scripts: Path
         square(3, 20, 20, TUMOR, 20),  # inside another is fine
         square(4, 200, 200, "Tumour"),
         square(5, 420, 420, "Ignore*"),
+        square(6, 300, 300, "Benign: Positive"),  # pulled as Benign
+        square(7, 320, 320, "Benign"),
+        square(8, 420, 20, "Ignore this"),
     )
     before = held(project)
     printed = run(scripts / "check_my_work.groovy", project)
-    assert printed == ["A.png: 5 annotations.", "Ready to hand in."]
+    assert printed == ["A.png: 8 annotations.", "Ready to hand in."]
     assert held(project) == before
 
 
@@ -169,3 +174,62 @@ def test_without_a_protocol_the_scripts_run_and_say_so(
     (line,) = run(tmp_path / "bare" / "set_up_classes.groovy", project)
     assert line.startswith("This script knows no protocol")
     assert a_uuid(1) in held(project)["A.png"]
+
+
+RULES = """
+name = "rules"
+version = "1"
+task = "regions"
+ignore = ["Ignore*", "a?c", "*: Draft", "x**y", "Q\\\\E.*", "(", "[z]", "Region*: not"]
+[domain]
+classes = ["Region*", "Field ?"]
+[[classes]]
+name = "Tumor"
+aliases = ["T", "Tumour: In situ", "TU"]
+[[classes]]
+name = "Benign: Gland"
+aliases = ["BG", "Glande bénigne"]
+[[classes]]
+name = "Stroma"
+"""
+PIECES = [
+    "Tumor", "T", "Tumour", "In situ", "TU", "Benign", "Gland", "BG", "Glande bénigne", "Stroma",
+    "Region*", "Region", "not", "Field ", "Field 1", "Ignore", "Ignore*", "Draft", "a", "c", "x", "y",
+    "Q\\E", ".", "(", "[z]", "z", ":", ": ", " : ", "::", " ", "\u00a0", "\u2003", "\x85", "\x1f",
+    "\n", "*", "?", "😀", "é", "",
+]  # fmt: skip
+
+
+def test_the_check_takes_classes_for_what_pull_takes_them_for(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Both sides of 3,000 names made of what has a meaning, from blanks to wildcards."""
+    protocol = parse_protocol(RULES, "test")
+    hand_out_scripts(tmp_path / "rules", protocol)
+    chance = random.Random(7)
+    names = ["".join(chance.choices(PIECES, k=chance.randint(0, 6))) for _ in range(3000)]
+    (tmp_path / "names.json").write_text(json.dumps(names), encoding="utf-8")
+    side_by_side = tmp_path / "side_by_side.groovy"
+    side_by_side.write_text(
+        """
+        def script = new GroovyShell(getClass().getClassLoader()).parse(new File(args[0]))
+        def gson = new com.google.gson.Gson()
+        def line = new File(args[0]).readLines().find { it.startsWith('PROTOCOL = ') }
+        def told = gson.fromJson(new String(line.split('"')[1].decodeBase64(), "UTF-8"), Map)
+        def names = gson.fromJson(new File(args[1]).getText("UTF-8"), List)
+        new File(args[2]).setText(gson.toJson(names.collect {
+            script.meaningOf(it, told.names, told.patterns).collect { it ?: "" }
+        }), "UTF-8")
+        """,
+        encoding="utf-8",
+    )
+    check, found = tmp_path / "rules" / "check_my_work.groovy", tmp_path / "found.json"
+    run(side_by_side, make(), check, tmp_path / "names.json", found)
+    mappings = [protocol.map_class(name) for name in names]
+    assert {mapping.kind for mapping in mappings} == {
+        "class", "domain", "ignored", "unclassified", "unmapped"
+    }  # fmt: skip
+    expected = [[mapping.kind, mapping.name or ""] for mapping in mappings]
+    theirs = json.loads(found.read_text(encoding="utf-8"))
+    differing = [row for row in zip(names, expected, theirs, strict=True) if row[1] != row[2]]
+    assert not differing
