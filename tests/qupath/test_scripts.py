@@ -18,7 +18,7 @@ from annotation.protocol import parse_protocol
 from annotation.qupath import open_project
 from annotation.records import PathObject
 from annotation.sources import open_sources
-from tests.qupath.script_runs import PROTOCOL, TUMOR, of_one_image, run, square
+from tests.qupath.script_runs import PROTOCOL, TUMOR, of_one_image, run, run_after, square
 from tests.qupath.test_object_writing import a_uuid, every_kind, opened_with_paquo, thing
 from tests.qupath.test_project_push import held
 
@@ -116,6 +116,25 @@ def test_classes_are_set_in_the_order_of_the_protocol(
     classes = opened_with_paquo(project)["classes"]
     assert [name for name, _ in classes] == ["Benign", TUMOR, "Region*", "Ignore*"]
     assert classes[0][1].lower() == "#00a000"
+
+
+WINDOW = """
+loader.parseClass('package javafx.application; class Platform { static runLater(Runnable r) { r.run() } }')
+loader.parseClass('''package qupath.lib.gui
+class QuPathGUI {
+    static getInstance() { new QuPathGUI() }
+    def getAvailablePathClasses() { this }
+    void setAll(Collection all) { println 'shown: ' + all.collect { it.toString() } }
+}''')
+"""
+
+
+def test_an_open_window_shows_the_classes_at_once(make: Callable[..., Path], scripts: Path) -> None:
+    """With stand-ins for QuPath's window and for JavaFX; the first class of its list is no class."""
+    printed = run_after(WINDOW, scripts / "set_up_classes.groovy", make())
+    none = printed[0].removeprefix("shown: [").split(", ")[0]
+    assert printed[0] == f"shown: [{none}, Benign, {TUMOR}, Region*, Ignore*]"
+    assert printed[1].startswith("The project has the 4 classes")
 
 
 def test_clean_work_is_ready_to_hand_in(make: Callable[..., Path], scripts: Path) -> None:
