@@ -46,6 +46,20 @@ def test_every_script_says_what_it_does_and_how_to_run_it() -> None:
         assert f"QuPath script {name}" in head
 
 
+def test_scripts_that_read_saved_data_share_their_check_of_it() -> None:
+    """Each is one file, so the check stands in both."""
+
+    def check(name: str) -> str:
+        text = (PROJECT_ROOT / "qupath_scripts" / name).read_text(encoding="utf-8")
+        found = re.search(
+            r"^// What speaks against an image's.*?^String lossOf.*?^}$", text, re.M | re.S
+        )
+        assert found
+        return found[0]
+
+    assert check("import_objects.groovy") == check("export_annotations.groovy")
+
+
 def test_a_protocol_goes_in_as_data_that_is_no_code(pathquorum: Pathquorum, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(PROTOCOL)
     assert pathquorum("protocol", "add", tmp_path / "p.toml").status == 0

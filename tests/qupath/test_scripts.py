@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -48,6 +49,8 @@ def test_an_export_is_pulled_as_the_project_is_and_says_when_and_of_what(
 ) -> None:
     project = make(*every_kind())
     before = held(project)
+    saved = datetime(2026, 3, 2, 10, 30, tzinfo=UTC)
+    os.utime(project.parent / "data" / "1" / "data.qpdata", (saved.timestamp(), saved.timestamp()))
     start = datetime.now(UTC)
     printed = run(scripts / "export_annotations.groovy", project)
     written = project.parent / "exports" / "A.png.geojson"
@@ -74,8 +77,10 @@ def test_an_export_is_pulled_as_the_project_is_and_says_when_and_of_what(
     assert theirs == mine
     assert export.slide_names[:2] == ("A.png", "A")
     assert export.image_metadata == {"grade": "3"}
-    assert start.timestamp() - 1 <= export.modified.timestamp() <= datetime.now(UTC).timestamp()
+    assert export.modified == saved
     about = json.loads(written.read_bytes())["pathquorum"]
+    exported = datetime.fromisoformat(about["exported_at"])
+    assert start.timestamp() - 1 <= exported.timestamp() <= datetime.now(UTC).timestamp()
     assert (about["width_px"], about["height_px"], about["qupath"]) == (600, 500, "0.5.1")
     assert held(project) == before
 
@@ -93,6 +98,74 @@ def test_two_images_of_one_name_get_a_file_each(
     assert all("A" in export.slide_names for export in exports)
     found = [one.uuid for export in exports for batch in export.batches() for one in batch.objects]
     assert found == [a_uuid(1), a_uuid(2)]
+
+
+@pytest.fixture
+def several(process: QuPathProcess, tmp_path: Path) -> Path:
+    """A project of images whose names differ in case only, one never saved, and a damaged one."""
+    Image.new("RGB", (600, 500), "white").save(tmp_path / "A.png")
+    uri = (tmp_path / "A.png").as_uri()
+    images = [
+        NewImage("A.png", uri, [square(1, 10, 10, "Benign")]),
+        NewImage("a.PNG", uri, [square(2, 10, 10, "Benign")]),
+        NewImage("never.png", uri),
+        NewImage("cut.png", uri, [square(3, 10, 10, "Benign")]),
+    ]
+    project = create_project(tmp_path / "p", images, classes=[], process=process)
+    data = project.parent / "data" / "4" / "data.qpdata"
+    data.write_bytes(data.read_bytes()[:-10])
+    return project
+
+
+def test_without_an_open_image_all_that_are_saved_are_exported(
+    several: Path, scripts: Path
+) -> None:
+    printed = run_after(
+        "setBatchProjectAndImage(getProject(), null)",
+        scripts / "export_annotations.groovy",
+        several,
+    )
+    assert "Left out never.png: nothing was ever saved." in printed
+    assert any(line.startswith("Left out cut.png: data.qpdata in ") for line in printed)
+    assert printed[-1].startswith("Wrote 2 of the project's 4 images to ")
+    exports = open_sources(several.parent / "exports")
+    assert [export.name for export in exports] == ["A.png - 1.geojson", "a.PNG - 2.geojson"]
+    found = [one.uuid for export in exports for batch in export.batches() for one in batch.objects]
+    assert found == [a_uuid(1), a_uuid(2)]
+
+
+def test_all_writes_what_is_saved_and_says_what_is_not(
+    several: Path, scripts: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "elsewhere"
+    printed = run_after(
+        "getCurrentHierarchy().clearAll(); getCurrentImageData().setChanged(true)",
+        scripts / "export_annotations.groovy",
+        several,
+        "all",
+        folder,
+    )
+    assert [export.count for export in open_sources(folder)] == [1, 1]
+    assert printed[-2].startswith("What you changed in A.png since you last saved it is not in its")
+
+
+def test_an_export_of_unsaved_work_is_of_today(make: Callable[..., Path], scripts: Path) -> None:
+    project = make(square(1, 0, 0, "Benign"))
+    os.utime(project.parent / "data" / "1" / "data.qpdata", (1e9, 1e9))
+    changed = "getCurrentImageData().setChanged(true)"
+    run_after(changed, scripts / "export_annotations.groovy", project)
+    (export,) = open_sources(project.parent / "exports")
+    about = json.loads(export.raw)["pathquorum"]
+    assert "saved_at" not in about
+    assert export.modified == datetime.fromisoformat(about["exported_at"])
+
+
+def test_damaged_data_are_not_exported_as_an_image_without_objects(
+    several: Path, scripts: Path
+) -> None:
+    printed = run(scripts / "export_annotations.groovy", several, image="cut.png")
+    assert printed[-1].startswith("Nothing was written, for data.qpdata in ")
+    assert not (several.parent / "exports").exists()
 
 
 def test_as_many_other_classes_give_way_to_those_of_the_protocol(
