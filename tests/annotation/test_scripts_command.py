@@ -8,8 +8,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from annotation.handed_scripts import SCRIPTS
 from tests.conftest import PROJECT_ROOT, CommandResult
 
@@ -88,38 +86,3 @@ def test_an_unknown_protocol_is_refused(pathquorum: Pathquorum, tmp_path: Path) 
     refused = pathquorum("scripts", "--to", tmp_path / "out", "--protocol", "none")
     assert refused.status == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_doctor_says_what_each_missing_piece_costs(
-    pathquorum: Pathquorum, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Of a machine without QuPath, torch and a store; a password is never shown."""
-    monkeypatch.setenv("PAQUO_QUPATH_DIR", str(tmp_path / "nowhere"))
-    url = "postgresql://lead:secret@localhost:1/study"
-    result = pathquorum("doctor", "--store", url, "--json")
-    checks = {check["what"]: check for check in result.json["checks"]}
-    assert (result.status, result.json["ok"]) == (0, True)
-    assert checks["shapely"]["found"]
-    assert checks["shapely"]["costs"] == ""
-    assert not checks["QuPath"]["found"]
-    assert "GeoJSON exports work" in checks["QuPath"]["costs"]
-    assert not checks["store"]["found"]
-    assert "secret" not in result.out + result.err
-    table = pathquorum("doctor", "--store", url)
-    assert "what its lack costs" in table.out
-    assert "secret" not in table.out + table.err
-
-
-def test_doctor_fails_where_something_needed_is_missing(
-    pathquorum: Pathquorum, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import importlib.util
-
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        "importlib.util.find_spec",
-        lambda name, *more: None if name == "openslide" else find(name, *more),
-    )
-    monkeypatch.setattr("annotation.doctor._qupath", list)
-    result = pathquorum("doctor", "--json")
-    assert (result.status, result.json["ok"]) == (1, False)
