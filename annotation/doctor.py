@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from annotation.errors import PathquorumError, QuPathMissingError
 from annotation.projects.process import QuPathProcess
-from annotation.slides import openslide_library
-from annotation.store import open_store
+from annotation.store import masked, open_store
 
 __all__ = ["Check", "examine"]
 
@@ -32,6 +36,7 @@ class Check:
         return vars(self).copy()
 
 
+_OPENSLIDE = ("openslide-python", "openslide", "slides can't be read; add them with --width, --height and --mpp", True)  # fmt: skip
 _PACKAGES = (
     ("shapely", "shapely", "nothing works without it", True),
     ("paquo", "paquo", "QuPath projects can't be read or written; GeoJSON exports work", False),
@@ -62,12 +67,18 @@ def _package(name: str, module: str, costs: str, required: bool) -> Check:
 
 
 def _openslide() -> Check:
-    """Its library is loaded, for the Python package alone opens nothing."""
-    costs = "slides can't be read; add them with --width, --height and --mpp"
-    library, reason = openslide_library()
-    if library is None:
-        return Check("OpenSlide", False, "", reason, costs, True)
-    return Check("OpenSlide", True, library, "", "", True)
+    """OpenSlide, imported: its package is found where the library below it is missing or too old."""
+    found = _package(*_OPENSLIDE)
+    if not found.found:
+        return found
+    name, module, costs, required = _OPENSLIDE
+    try:
+        # By its name, so that `annotation.slides` stays the only one to read slides with it.
+        library = str(importlib.import_module(module).__library_version__)
+    except Exception as error:  # noqa: BLE001 - whatever a library says as it loads is the finding
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Check(name, False, found.version, f"can't be imported: {reason}", costs, required)
+    return Check(name, True, found.version, f"OpenSlide library {library}", "", required)
 
 
 def _qupath() -> list[Check]:
@@ -103,14 +114,62 @@ def _qupath() -> list[Check]:
 
 
 def _store(url: str) -> Check:
+    expected = _expected_revision()
+    told = _kind(url)
     try:
         store = open_store(url)
     except PathquorumError as error:
-        return Check("store", False, "", str(error), "only what needs no store works")
+        detail = f"{told}, schema {expected} is expected: {_reason(error, url)}"
+        return Check("store", False, "", detail, "only what needs no store works")
     try:
-        size_mb = store.size_bytes() / 1e6
-        return Check(
-            "store", True, f"schema {store.revision()}", f"{store.url}, {size_mb:,.1f} MB", ""
-        )
+        revision = _revision(store.engine)
     finally:
         store.close()
+    detail = f"{told}, schema {revision}, {expected} is expected"
+    return Check("store", True, revision, detail, "")
+
+
+def _expected_revision() -> str:
+    """The schema of this version: the newest migration."""
+    from alembic.script import ScriptDirectory
+
+    folder = Path(str(importlib.import_module("migrations").__file__)).parent
+    return ScriptDirectory(str(folder)).get_current_head() or "none (install pathquorum again)"
+
+
+def _revision(engine: Engine) -> str:
+    from alembic.runtime.migration import MigrationContext
+
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def _kind(url: str) -> str:
+    """What kind of database it is, and a file's place and size; of a server no address, no user."""
+    parsed = _parsed(url)
+    if parsed is None:
+        return "no database URL"
+    kind = parsed.get_backend_name()
+    if kind != "sqlite":
+        return {"postgresql": "PostgreSQL"}.get(kind, kind)
+    path = Path(parsed.database or "")
+    if not path.is_file():
+        return f"SQLite {parsed.database or 'in memory'}"
+    return f"SQLite {path} of {path.stat().st_size:,} bytes"
+
+
+def _reason(error: PathquorumError, url: str) -> str:
+    """Why the store can't be used, without a server's address: what doctor says is often passed on."""
+    parsed = _parsed(url)
+    if parsed is None or not parsed.host:
+        return str(error)
+    if isinstance(error.__cause__, DatabaseError):  # a driver's text names host, port and user
+        return "it can't be reached or used; any command that needs the store says why"
+    return str(error).replace(masked(parsed), "...")
+
+
+def _parsed(url: str) -> URL | None:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        return None

@@ -72,19 +72,18 @@ def _told(protocol: Protocol) -> dict[str, object]:
     declared = protocol.domain.rule == "declared"
     domain = list(protocol.domain.classes) if declared else []
     names = [one.name for one in protocol.classes]
-    meant = {
-        trimmed_path_class(written): one.name
-        for one in protocol.classes
-        for written in (one.name, *one.aliases)
-    }
+    aliases = {alias: one.name for one in protocol.classes for alias in (one.name, *one.aliases)}
+    # As `Protocol.map_class` takes them: the scripts call known what `pull` does.
+    patterns = [("domain", pattern) for pattern in protocol.domain.classes]
+    patterns += [("ignored", pattern) for pattern in protocol.ignore]
     listed = [(one.name, one.rgb) for one in protocol.classes]
     listed += [(name, None) for name in (*domain, *protocol.ignore) if name not in names]
     return {
         "name": protocol.name,
         "version": protocol.version,
         "classes": [{"name": name, "color": rgb} for name, rgb in listed],
-        "names": meant,
-        "domain": [trimmed_path_class(pattern) for pattern in protocol.domain.classes],
-        "ignore": [trimmed_path_class(pattern) for pattern in protocol.ignore],
+        "names": {trimmed_path_class(alias): name for alias, name in aliases.items()},
+        "patterns": [(kind, trimmed_path_class(pattern)) for kind, pattern in patterns],
+        "domain": domain,
         "needs_domain": declared,
     }

@@ -103,7 +103,11 @@ class ExportSource:
 
 @dataclass(frozen=True)
 class _Exported:
-    """What our script for QuPath says of an export: when, and of how large an image."""
+    """What our script for QuPath says of an export: of when it is, and of how large an image.
+
+    ``at`` is when the image was last saved, which is when it was read, as a project says too; where
+    the script doesn't say (older ones, unsaved work), it is when the export was made.
+    """
 
     at: datetime | None = None
     size_px: tuple[int, int] | None = None
@@ -121,10 +125,18 @@ def _exported(foreign: Mapping[str, Any]) -> _Exported:
     told = foreign.get("pathquorum")
     if not isinstance(told, dict):
         return _Exported()
-    at = _time(told.get("saved_at")) or _time(told.get("exported_at"))
+    at = _moment(told.get("saved_at")) or _moment(told.get("exported_at"))
     width, height = told.get("width_px"), told.get("height_px")
     sound = all(type(side) is int and side > 0 for side in (width, height))
     return _Exported(at, (int(str(width)), int(str(height))) if sound else None)
+
+
+def _moment(told: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(told))
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment
 
 
 def open_sources(path: Path, *, label_key: str | None = None) -> list[ReadSource]:

@@ -6,7 +6,9 @@
  * From a command line: QuPath script check_my_work.groovy -p project.qpproj
  *
  * It changes nothing. The protocol stands in the next line, where `pathquorum scripts --protocol NAME`
- * has put it; without one, the project's classes are taken. Needs QuPath 0.5 or later.
+ * has put it; without one, the project's classes are taken. A class is known if `pathquorum pull` would
+ * know it: by an alias, a pattern such as `Ignore*`, or as a kind of a known class (`Tumor: Positive`).
+ * Needs QuPath 0.5 or later.
  */
 PROTOCOL = ""
 
@@ -37,32 +39,56 @@ int apart(String one, String other) {
     return before[other.length()]
 }
 
-List<String> levelsOf(String written) {
-    return written.split(":").collect { it.strip() }.findAll { !it.isEmpty() }
+// The levels of a class, without outer blanks; what counts as blank is what Python strips.
+List<String> levelsOf(String pathClass) {
+    List<String> levels = []
+    for (String level : pathClass.split(":", -1)) {
+        int first = 0, end = level.length()
+        while (first < end && isBlank(level.charAt(first)))
+            first++
+        while (first < end && isBlank(level.charAt(end - 1)))
+            end--
+        if (first < end)
+            levels.add(level.substring(first, end))
+    }
+    return levels
 }
 
-Pattern wildcards(String text) {
-    StringBuilder rule = new StringBuilder()
-    Matcher piece = text =~ /\*+|\?|[^*?]+/
-    while (piece.find())
-        rule.append(piece.group().startsWith("*") ? ".*" : piece.group() == "?" ? "." : Pattern.quote(piece.group()))
-    return Pattern.compile(rule.toString(), Pattern.DOTALL)
+boolean isBlank(char letter) {
+    return Character.isWhitespace(letter) || Character.isSpaceChar(letter) || (int) letter == 0x85
 }
 
-// What `pathquorum pull` makes of a class: [kind, the protocol's class].
-List<String> meaningOf(String written, Map<String, String> names, List<List> patterns) {
-    List<String> levels = levelsOf(written)
-    List<String> renamed = levels.collect { names.containsKey(it) ? names[it] : it }
-    for (int n = levels.size(); n > 0; n--) {
-        String whole = levels.take(n).join(": ")
-        if (names.containsKey(whole))
-            return ["class", names[whole]]
-        List fits = patterns.find { whole == it[1] || it[2].matcher(whole).matches() }
-        if (fits != null)
-            return [fits[0], null]
-        String again = levelsOf(renamed.take(n).join(": ")).join(": ")
-        if (names.containsKey(again))
-            return ["class", names[again]]
+// Whether a class is literally a pattern, or fits its wildcards * and ?.
+boolean fits(String pathClass, String pattern) {
+    StringBuilder expression = new StringBuilder()
+    Matcher wildcards = Pattern.compile("\\*+|\\?").matcher(pattern)
+    int done = 0
+    while (wildcards.find()) {
+        expression.append(Pattern.quote(pattern.substring(done, wildcards.start())))
+        expression.append(wildcards.group() == "?" ? "." : ".*")
+        done = wildcards.end()
+    }
+    expression.append(Pattern.quote(pattern.substring(done)))
+    return pathClass == pattern || Pattern.compile(expression.toString(), Pattern.DOTALL).matcher(pathClass).matches()
+}
+
+// What a class means to `pathquorum pull`, by the rules of annotation/class_mapping.py: its kind, and the
+// protocol's class where it is one. `names` are the classes by name and alias, `patterns` kinds and patterns.
+List<String> meaningOf(String pathClass, Map<String, String> names, List<List<String>> patterns) {
+    List<String> levels = levelsOf(pathClass == null ? "" : pathClass)
+    if (levels.isEmpty())
+        return ["unclassified", null]
+    List<String> renamed = levels.collect { names.getOrDefault(it, it) }
+    for (int length = levels.size(); length > 0; length--) {
+        String asWritten = levels.subList(0, length).join(": ")
+        if (names.containsKey(asWritten))
+            return ["class", names.get(asWritten)]
+        List<String> pattern = patterns.find { fits(asWritten, it.get(1)) }
+        if (pattern != null)
+            return [pattern.get(0), null]
+        String asRenamed = levelsOf(renamed.subList(0, length).join(": ")).join(": ")
+        if (names.containsKey(asRenamed))
+            return ["class", names.get(asRenamed)]
     }
     return ["unmapped", null]
 }
@@ -73,13 +99,11 @@ if (imageData == null) {
     return
 }
 def protocol = PROTOCOL.isEmpty() ? null : GsonTools.getInstance().fromJson(new String(PROTOCOL.decodeBase64(), "UTF-8"), Map.class)
-List<String> ofProject = getProject() == null ? [] : getProject().getPathClasses().collect { it.toString() }
-Map<String, String> names = protocol != null ? protocol.names : ofProject.collectEntries { [it, it] }
+List<String> listed = getProject() == null ? [] : getProject().getPathClasses().collect { it.toString() }
+Map<String, String> names = protocol != null ? protocol.names : listed.collectEntries { [(levelsOf(it).join(": ")): it] }
+List<List<String>> patterns = protocol != null ? protocol.patterns : []
+List<String> known = (names.keySet() as List) + patterns.collect { it.get(1) }
 List<String> domainClasses = protocol != null ? protocol.domain : []
-List<List> patterns = domainClasses.collect { ["domain", it, wildcards(it)] }
-if (protocol != null)
-    patterns.addAll(protocol.ignore.collect { ["ignored", it, wildcards(it)] })
-List<String> known = (names.keySet() as List) + patterns.collect { it[1] }
 boolean needsDomain = protocol != null && protocol.needs_domain
 Map<String, List<String>> meanings = [:]
 def meaning = { PathObject it ->
@@ -99,9 +123,15 @@ def tell = { List<PathObject> things, String one, String many ->
     }
 }
 
-tell(mine.findAll { it.getPathClass() == null }, "annotation has no class", "annotations have no class")
+Map<String, List<String>> meanings = [:]
+def meaning = { PathObject it ->
+    String written = it.getPathClass() == null ? "" : it.getPathClass().toString()
+    meanings.computeIfAbsent(written, { meaningOf(it, names, patterns) })
+}
+def kind = { PathObject it -> meaning(it).get(0) }
+tell(mine.findAll { kind(it) == "unclassified" }, "annotation has no class", "annotations have no class")
 Map<String, List<PathObject>> strange = mine.findAll {
-    it.getPathClass() != null && !known.isEmpty() && meaning(it)[0] == "unmapped"
+    !known.isEmpty() && kind(it) == "unmapped"
 }.groupBy { it.getPathClass().toString() }
 strange.each { name, things ->
     String nearest = known.min { apart(name.toLowerCase(), it.toLowerCase()) }
@@ -133,14 +163,12 @@ tell(outlines.keySet().findAll {
     box.getMinX() < -0.5 || box.getMinY() < -0.5 || box.getMaxX() > width + 0.5 || box.getMaxY() > height + 0.5
 } as List, "annotation reaches beyond the image", "annotations reach beyond the image")
 
-def isDomain = { PathObject it -> it.getPathClass() != null && meaning(it)[0] == "domain" }
-List<PathObject> domain = outlines.keySet().findAll { isDomain(it) } as List
+List<PathObject> domain = outlines.keySet().findAll { needsDomain && kind(it) == "domain" } as List
 if (needsDomain && domain.isEmpty())
     told.add("nothing says what you have read: draw an annotation of the class '" + domainClasses[0] + "' around it")
-List<PathObject> rated = outlines.keySet().findAll {
-    it.getPathClass() != null && !(meaning(it)[0] in ["domain", "ignored"])
-} as List
-if (needsDomain && !domain.isEmpty()) {
+// What is unknown will be rated once its class is mended.
+List<PathObject> rated = outlines.keySet().findAll { kind(it) in ["class", "unmapped"] } as List
+if (!domain.isEmpty()) {
     Geometry whole = domain.collect { outlines.get(it) }.inject { one, other -> one.union(other) }
     tell(rated.findAll { !outlines.get(it).intersects(whole) }, "annotation lies outside what you have read",
         "annotations lie outside what you have read")
@@ -149,11 +177,12 @@ if (needsDomain && !domain.isEmpty()) {
 // An annotation inside another is fine; two of different classes that cross each other are not.
 STRtree tree = new STRtree()
 rated.each { if (it.getROI().isArea()) tree.insert(outlines.get(it).getEnvelopeInternal(), it) }
+def ratedAs = { PathObject it -> kind(it) == "class" ? meaning(it).get(1) : it.getPathClass().toString() }
 Set<PathObject> crossing = new LinkedHashSet<>()
 for (PathObject thing : rated.findAll { it.getROI().isArea() }) {
     Geometry one = outlines.get(thing)
     for (other in tree.query(one.getEnvelopeInternal())) {
-        if (other.is(thing) || other.getPathClass() == thing.getPathClass() || (meaning(thing)[1] != null && meaning(thing)[1] == meaning(other)[1]))
+        if (other.is(thing) || ratedAs(other) == ratedAs(thing))
             continue
         Geometry two = outlines.get(other)
         double smaller = Math.min(one.getArea(), two.getArea()), larger = Math.max(one.getArea(), two.getArea())

@@ -15,6 +15,24 @@ import qupath.lib.objects.classes.PathClass
 
 import static qupath.lib.scripting.QP.*
 
+// An open window has a list of its own, which it would write over the project's at the next change.
+// Both classes are reached by name, for QuPath without a window may have neither. The tests put stand-ins in
+// their places: nobody has seen it in a real window.
+void showInWindow(List<PathClass> classes) {
+    try {
+        ClassLoader loader = getClass().getClassLoader()
+        def window = Class.forName("qupath.lib.gui.QuPathGUI", true, loader).getMethod("getInstance").invoke(null)
+        if (window == null)
+            return
+        // The window's list begins with "no class", as when it opens a project.
+        List<PathClass> shown = [PathClass.NULL_CLASS] + classes
+        Class.forName("javafx.application.Platform", true, loader).getMethod("runLater", Runnable)
+            .invoke(null, { window.getAvailablePathClasses().setAll(shown) } as Runnable)
+    } catch (ReflectiveOperationException | LinkageError error) {
+        return
+    }
+}
+
 if (PROTOCOL.isEmpty()) {
     println "This script knows no protocol: hand it out with `pathquorum scripts --to FOLDER --protocol NAME`."
     return
@@ -39,14 +57,5 @@ if (getProject().getPathClasses() as List != classes) {
     return
 }
 getProject().syncChanges()
-// An open window keeps a list of its own and would write that over the project's. From a command line
-// there is no window, nor the classes to ask for one.
-try {
-    def window = Class.forName("qupath.lib.gui.QuPathGUI").getMethod("getInstance").invoke(null)
-    if (window != null) {
-        Runnable show = { window.getAvailablePathClasses().setAll([PathClass.NULL_CLASS] + classes) }
-        Class.forName("javafx.application.Platform").getMethod("runLater", Runnable).invoke(null, show)
-    }
-} catch (ClassNotFoundException | LinkageError ignored) {
-}
+showInWindow(classes)
 println "The project has the " + classes.size() + " classes of " + protocol.name + " " + protocol.version + ": " + classes.join(", ") + "."

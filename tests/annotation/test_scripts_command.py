@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from annotation.handed_scripts import SCRIPTS
 from tests.conftest import PROJECT_ROOT, CommandResult
 
@@ -47,6 +45,20 @@ def test_every_script_says_what_it_does_and_how_to_run_it() -> None:
         assert f"QuPath script {name}" in head
 
 
+def test_scripts_that_read_saved_data_share_their_check_of_it() -> None:
+    """Each is one file, so the check stands in both."""
+
+    def check(name: str) -> str:
+        text = (PROJECT_ROOT / "qupath_scripts" / name).read_text(encoding="utf-8")
+        found = re.search(
+            r"^// What speaks against an image's.*?^String lossOf.*?^}$", text, re.M | re.S
+        )
+        assert found
+        return found[0]
+
+    assert check("import_objects.groovy") == check("export_annotations.groovy")
+
+
 def test_a_protocol_goes_in_as_data_that_is_no_code(pathquorum: Pathquorum, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(PROTOCOL)
     assert pathquorum("protocol", "add", tmp_path / "p.toml").status == 0
@@ -75,46 +87,3 @@ def test_an_unknown_protocol_is_refused(pathquorum: Pathquorum, tmp_path: Path) 
     refused = pathquorum("scripts", "--to", tmp_path / "out", "--protocol", "none")
     assert refused.status == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_doctor_says_what_each_missing_piece_costs(
-    pathquorum: Pathquorum, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Of a machine without QuPath, torch and a store; a password is never shown."""
-    monkeypatch.setenv("PAQUO_QUPATH_DIR", str(tmp_path / "nowhere"))
-    url = "postgresql://lead:secret@localhost:1/study"
-    result = pathquorum("doctor", "--store", url, "--json")
-    checks = {check["what"]: check for check in result.json["checks"]}
-    assert (result.status, result.json["ok"]) == (0, True)
-    assert checks["shapely"]["found"]
-    assert checks["shapely"]["costs"] == ""
-    assert not checks["QuPath"]["found"]
-    assert "GeoJSON exports work" in checks["QuPath"]["costs"]
-    assert not checks["store"]["found"]
-    assert "secret" not in result.out + result.err
-    table = pathquorum("doctor", "--store", url)
-    assert "what its lack costs" in table.out
-    assert "secret" not in table.out + table.err
-
-
-def test_doctor_fails_where_something_needed_is_missing(
-    pathquorum: Pathquorum, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "openslide", None)
-    monkeypatch.setattr("annotation.doctor._qupath", list)
-    result = pathquorum("doctor", "--json")
-    assert (result.status, result.json["ok"]) == (1, False)
-    (openslide,) = (c for c in result.json["checks"] if c["what"] == "OpenSlide")
-    assert not openslide["found"]
-    assert "openslide" in openslide["detail"]
-
-
-def test_doctor_says_at_which_schema_a_store_is_and_how_large(
-    pathquorum: Pathquorum, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("annotation.doctor._qupath", list)
-    revision = pathquorum("init", "--json").json["revision"]
-    checks = {c["what"]: c for c in pathquorum("doctor", "--json").json["checks"]}
-    assert checks["store"]["version"] == f"schema {revision}"
-    assert checks["store"]["detail"].endswith(" MB")
-    assert re.match(r"\d+\.\d+", checks["OpenSlide"]["version"])

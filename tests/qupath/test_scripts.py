@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-import re
-import subprocess
-import sys
+import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import shapely
 from PIL import Image
 
-from annotation.geojson.writer import write_feature_collection
 from annotation.handed_scripts import hand_out_scripts
 from annotation.projects.creating import NewImage, create_project
 from annotation.projects.process import QuPathProcess
@@ -24,27 +19,11 @@ from annotation.protocol import parse_protocol
 from annotation.qupath import open_project
 from annotation.records import PathObject
 from annotation.sources import open_sources
+from tests.qupath.script_runs import PROTOCOL, TUMOR, of_one_image, run, run_after, square
 from tests.qupath.test_object_writing import a_uuid, every_kind, opened_with_paquo, thing
-from tests.qupath.test_project_push import held, ours, replaced
+from tests.qupath.test_project_push import held
 
 pytestmark = pytest.mark.qupath
-
-PROTOCOL = parse_protocol(
-    """
-name = "prostate"
-version = "1"
-task = "regions"
-ignore = ["Ignore*"]
-[[classes]]
-name = "Benign"
-color = "#00A000"
-[[classes]]
-name = "Tumor $x\\" + '\\\\n"
-aliases = ["Tumour"]
-""",
-    "test",
-)
-TUMOR = PROTOCOL.classes[1].name
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +35,7 @@ def process(qupath_version: str) -> Iterator[QuPathProcess]:
 
 @pytest.fixture
 def make(process: QuPathProcess, tmp_path: Path) -> Callable[..., Path]:
-    def build(*objects: PathObject) -> Path:
-        Image.new("RGB", (600, 500), "white").save(tmp_path / "A.png")
-        images = [NewImage("A.png", (tmp_path / "A.png").as_uri(), objects, {"grade": "3"})]
-        return create_project(tmp_path / "p", images, classes=[], process=process)
-
-    return build
+    return lambda *objects: of_one_image(process, tmp_path, *objects)
 
 
 @pytest.fixture
@@ -70,36 +44,13 @@ def scripts(tmp_path: Path) -> Path:
     return tmp_path / "scripts"
 
 
-def run(script: Path, project: Path, *arguments: object, image: str = "A.png") -> list[str]:
-    """What a script prints."""
-    runner = Path(__file__).with_name("run_script.py")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-W",
-            "ignore",
-            runner,
-            script,
-            project,
-            image,
-            *map(str, arguments),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.split("BEGIN\n")[1].splitlines()
-    return [line for line in lines if "[INFO" not in line and "[WARN" not in line]
-
-
 def test_an_export_is_pulled_as_the_project_is_and_says_when_and_of_what(
     make: Callable[..., Path], scripts: Path
 ) -> None:
     project = make(*every_kind())
     before = held(project)
+    saved = datetime(2026, 3, 2, 10, 30, tzinfo=UTC)
+    os.utime(project.parent / "data" / "1" / "data.qpdata", (saved.timestamp(), saved.timestamp()))
     start = datetime.now(UTC)
     printed = run(scripts / "export_annotations.groovy", project)
     written = project.parent / "exports" / "A.png.geojson"
@@ -126,8 +77,10 @@ def test_an_export_is_pulled_as_the_project_is_and_says_when_and_of_what(
     assert theirs == mine
     assert export.slide_names[:2] == ("A.png", "A")
     assert export.image_metadata == {"grade": "3"}
+    assert export.modified == saved
     about = json.loads(written.read_bytes())["pathquorum"]
-    assert start <= datetime.fromisoformat(about["exported_at"]) <= datetime.now(UTC)
+    exported = datetime.fromisoformat(about["exported_at"])
+    assert start.timestamp() - 1 <= exported.timestamp() <= datetime.now(UTC).timestamp()
     assert (about["width_px"], about["height_px"], about["qupath"]) == (600, 500, "0.5.1")
     assert held(project) == before
 
@@ -147,69 +100,72 @@ def test_two_images_of_one_name_get_a_file_each(
     assert found == [a_uuid(1), a_uuid(2)]
 
 
-def test_without_an_open_image_all_that_were_saved_are_exported(
-    process: QuPathProcess, scripts: Path, tmp_path: Path
-) -> None:
-    """Names that differ in case alone are one file on many disks."""
+@pytest.fixture
+def several(process: QuPathProcess, tmp_path: Path) -> Path:
+    """A project of images whose names differ in case only, one never saved, and a damaged one."""
     Image.new("RGB", (600, 500), "white").save(tmp_path / "A.png")
     uri = (tmp_path / "A.png").as_uri()
     images = [
         NewImage("A.png", uri, [square(1, 10, 10, "Benign")]),
-        NewImage("a.png", uri, [square(2, 10, 10, "Benign")]),
-        NewImage("B.png", uri, [square(3, 10, 10, "Benign")]),
-        NewImage("C.png", uri),
+        NewImage("a.PNG", uri, [square(2, 10, 10, "Benign")]),
+        NewImage("never.png", uri),
+        NewImage("cut.png", uri, [square(3, 10, 10, "Benign")]),
     ]
     project = create_project(tmp_path / "p", images, classes=[], process=process)
-    printed = run(scripts / "export_annotations.groovy", project, image="-")
-    assert printed[-1] == "Left out, for nobody has saved it: C.png"
-    names = sorted(path.name for path in (project.parent / "exports").iterdir())
-    assert names == ["A.png - 1.geojson", "B.png.geojson", "a.png - 2.geojson"]
+    data = project.parent / "data" / "4" / "data.qpdata"
+    data.write_bytes(data.read_bytes()[:-10])
+    return project
 
 
-def test_the_time_of_an_export_is_that_of_the_last_save(
-    make: Callable[..., Path], scripts: Path
+def test_without_an_open_image_all_that_are_saved_are_exported(
+    several: Path, scripts: Path
 ) -> None:
-    project = make(square(1, 10, 10, "Benign"))
-    saved = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
-    os.utime(project.parent / "data/1/data.qpdata", (saved.timestamp(), saved.timestamp()))
-    run(scripts / "export_annotations.groovy", project)
+    printed = run_after(
+        "setBatchProjectAndImage(getProject(), null)",
+        scripts / "export_annotations.groovy",
+        several,
+    )
+    assert "Left out never.png: nothing was ever saved." in printed
+    assert any(line.startswith("Left out cut.png: data.qpdata in ") for line in printed)
+    assert printed[-1].startswith("Wrote 2 of the project's 4 images to ")
+    exports = open_sources(several.parent / "exports")
+    assert [export.name for export in exports] == ["A.png - 1.geojson", "a.PNG - 2.geojson"]
+    found = [one.uuid for export in exports for batch in export.batches() for one in batch.objects]
+    assert found == [a_uuid(1), a_uuid(2)]
+
+
+def test_all_writes_what_is_saved_and_says_what_is_not(
+    several: Path, scripts: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "elsewhere"
+    printed = run_after(
+        "getCurrentHierarchy().clearAll(); getCurrentImageData().setChanged(true)",
+        scripts / "export_annotations.groovy",
+        several,
+        "all",
+        folder,
+    )
+    assert [export.count for export in open_sources(folder)] == [1, 1]
+    assert printed[-2].startswith("What you changed in A.png since you last saved it is not in its")
+
+
+def test_an_export_of_unsaved_work_is_of_today(make: Callable[..., Path], scripts: Path) -> None:
+    project = make(square(1, 0, 0, "Benign"))
+    os.utime(project.parent / "data" / "1" / "data.qpdata", (1e9, 1e9))
+    changed = "getCurrentImageData().setChanged(true)"
+    run_after(changed, scripts / "export_annotations.groovy", project)
     (export,) = open_sources(project.parent / "exports")
-    assert export.modified == saved
+    about = json.loads(export.raw)["pathquorum"]
+    assert "saved_at" not in about
+    assert export.modified == datetime.fromisoformat(about["exported_at"])
 
 
-def test_an_import_adds_only_what_is_missing_and_revert_takes_only_ours(
-    make: Callable[..., Path], scripts: Path, tmp_path: Path
+def test_damaged_data_are_not_exported_as_an_image_without_objects(
+    several: Path, scripts: Path
 ) -> None:
-    project = make(*every_kind())
-    before = held(project)
-    pushed = [replaced(ours(x), name="consensus 3: Benign") for x in (10, 200)]
-    folder = tmp_path / "pushed"
-    folder.mkdir()
-    write_feature_collection(folder / "A.geojson", pushed)
-    script = scripts / "import_objects.groovy"
-    assert run(script, project, folder) == ["Imported 2 objects; 0 were there already."]
-    after = held(project)
-    assert after["A.png"].keys() == before["A.png"].keys() | {str(one.uuid) for one in pushed}
-    packed = tmp_path / "packed.geojson.gz"
-    packed.write_bytes(gzip.compress((folder / "A.geojson").read_bytes()))
-    assert run(script, project, packed) == ["Imported 0 objects; 2 were there already."]
-    assert held(project) == after
-    assert run(script, project, "revert")[0].startswith("Took out 2 objects")
-    assert held(project) == before
-
-
-def test_revert_leaves_what_a_person_unlocked_or_gave_another_class(
-    make: Callable[..., Path], scripts: Path
-) -> None:
-    same = replaced(ours(10), name="consensus 3: Benign")
-    unlocked = replaced(ours(100), name="consensus 3: Benign", locked=False)
-    other = replaced(ours(200), name="consensus 3: Benign", path_class="Tumor")
-    project = make(same, unlocked, other)
-    printed = run(scripts / "import_objects.groovy", project, "revert")
-    assert printed[-1].startswith("Took out 1 objects")
-    assert held(project)["A.png"].keys() == {str(unlocked.uuid), str(other.uuid)}
-    for thing_ in (unlocked, other):
-        assert any(str(thing_.uuid) in line for line in printed[:-1])
+    printed = run(scripts / "export_annotations.groovy", several, image="cut.png")
+    assert printed[-1].startswith("Nothing was written, for data.qpdata in ")
+    assert not (several.parent / "exports").exists()
 
 
 def test_revert_with_the_file_leaves_what_a_person_moved(
@@ -285,42 +241,6 @@ def test_as_many_other_classes_give_way_to_those_of_the_protocol(
     assert [name for name, _ in classes] == ["Benign", TUMOR, "Region*", "Ignore*"]
 
 
-def test_a_file_of_somebody_elses_objects_is_not_imported(
-    make: Callable[..., Path], scripts: Path, tmp_path: Path
-) -> None:
-    project = make()
-    write_feature_collection(tmp_path / "x.geojson", [thing(5, "POINT(1 2)")])
-    (line,) = run(scripts / "import_objects.groovy", project, tmp_path / "x.geojson")
-    assert "don't bear pathquorum's mark" in line
-    (line,) = run(scripts / "import_objects.groovy", project, tmp_path / "missing.geojson")
-    assert "There is no file" in line
-
-
-def test_what_qupath_would_leave_out_without_a_word_stops_the_import(
-    make: Callable[..., Path], scripts: Path, tmp_path: Path
-) -> None:
-    project = make()
-    write_feature_collection(tmp_path / "x.geojson", [ours(10), ours(200)])
-    spoiled = json.loads((tmp_path / "x.geojson").read_bytes())
-    spoiled["features"][0]["geometry"] = None
-    (tmp_path / "x.geojson").write_text(json.dumps(spoiled))
-    printed = run(scripts / "import_objects.groovy", project, tmp_path / "x.geojson")
-    assert "nothing was imported" in printed[-1]
-    assert not (project.parent / "data" / "1").exists()
-
-
-def test_one_object_twice_in_a_file_comes_in_once(
-    make: Callable[..., Path], scripts: Path, tmp_path: Path
-) -> None:
-    project = make()
-    write_feature_collection(tmp_path / "x.geojson", [ours(10)])
-    twice = json.loads((tmp_path / "x.geojson").read_bytes())
-    twice["features"] *= 2
-    (tmp_path / "x.geojson").write_text(json.dumps(twice))
-    run(scripts / "import_objects.groovy", project, tmp_path / "x.geojson")
-    assert len(held(project)["A.png"]) == 1
-
-
 def test_classes_are_set_in_the_order_of_the_protocol(
     make: Callable[..., Path], scripts: Path
 ) -> None:
@@ -332,8 +252,23 @@ def test_classes_are_set_in_the_order_of_the_protocol(
     assert classes[0][1].lower() == "#00a000"
 
 
-def square(number: int, x: float, y: float, path_class: str | None, size: float = 50) -> PathObject:
-    return thing(number, shapely.box(x, y, x + size, y + size), path_class=path_class)
+WINDOW = """
+loader.parseClass('package javafx.application; class Platform { static runLater(Runnable r) { r.run() } }')
+loader.parseClass('''package qupath.lib.gui
+class QuPathGUI {
+    static getInstance() { new QuPathGUI() }
+    def getAvailablePathClasses() { this }
+    void setAll(Collection all) { println 'shown: ' + all.collect { it.toString() } }
+}''')
+"""
+
+
+def test_an_open_window_shows_the_classes_at_once(make: Callable[..., Path], scripts: Path) -> None:
+    """With stand-ins for QuPath's window and for JavaFX; the first class of its list is no class."""
+    printed = run_after(WINDOW, scripts / "set_up_classes.groovy", make())
+    none = printed[0].removeprefix("shown: [").split(", ")[0]
+    assert printed[0] == f"shown: [{none}, Benign, {TUMOR}, Region*, Ignore*]"
+    assert printed[1].startswith("The project has the 4 classes")
 
 
 def test_clean_work_is_ready_to_hand_in(make: Callable[..., Path], scripts: Path) -> None:
@@ -343,10 +278,13 @@ def test_clean_work_is_ready_to_hand_in(make: Callable[..., Path], scripts: Path
         square(3, 20, 20, TUMOR, 20),  # inside another is fine
         square(4, 200, 200, "Tumour"),
         square(5, 420, 420, "Ignore*"),
+        square(6, 300, 300, "Benign: Positive"),  # pulled as Benign
+        square(7, 320, 320, "Benign"),
+        square(8, 420, 20, "Ignore this"),
     )
     before = held(project)
     printed = run(scripts / "check_my_work.groovy", project)
-    assert printed == ["A.png: 5 annotations.", "Ready to hand in."]
+    assert printed == ["A.png: 8 annotations.", "Ready to hand in."]
     assert held(project) == before
 
 
@@ -429,3 +367,62 @@ def test_without_a_protocol_the_scripts_run_and_say_so(
     (line,) = run(tmp_path / "bare" / "set_up_classes.groovy", project)
     assert line.startswith("This script knows no protocol")
     assert a_uuid(1) in held(project)["A.png"]
+
+
+RULES = """
+name = "rules"
+version = "1"
+task = "regions"
+ignore = ["Ignore*", "a?c", "*: Draft", "x**y", "Q\\\\E.*", "(", "[z]", "Region*: not"]
+[domain]
+classes = ["Region*", "Field ?"]
+[[classes]]
+name = "Tumor"
+aliases = ["T", "Tumour: In situ", "TU"]
+[[classes]]
+name = "Benign: Gland"
+aliases = ["BG", "Glande bénigne"]
+[[classes]]
+name = "Stroma"
+"""
+PIECES = [
+    "Tumor", "T", "Tumour", "In situ", "TU", "Benign", "Gland", "BG", "Glande bénigne", "Stroma",
+    "Region*", "Region", "not", "Field ", "Field 1", "Ignore", "Ignore*", "Draft", "a", "c", "x", "y",
+    "Q\\E", ".", "(", "[z]", "z", ":", ": ", " : ", "::", " ", "\u00a0", "\u2003", "\x85", "\x1f",
+    "\n", "*", "?", "😀", "é", "",
+]  # fmt: skip
+
+
+def test_the_check_takes_classes_for_what_pull_takes_them_for(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Both sides of 3,000 names made of what has a meaning, from blanks to wildcards."""
+    protocol = parse_protocol(RULES, "test")
+    hand_out_scripts(tmp_path / "rules", protocol)
+    chance = random.Random(7)
+    names = ["".join(chance.choices(PIECES, k=chance.randint(0, 6))) for _ in range(3000)]
+    (tmp_path / "names.json").write_text(json.dumps(names), encoding="utf-8")
+    side_by_side = tmp_path / "side_by_side.groovy"
+    side_by_side.write_text(
+        """
+        def script = new GroovyShell(getClass().getClassLoader()).parse(new File(args[0]))
+        def gson = new com.google.gson.Gson()
+        def line = new File(args[0]).readLines().find { it.startsWith('PROTOCOL = ') }
+        def told = gson.fromJson(new String(line.split('"')[1].decodeBase64(), "UTF-8"), Map)
+        def names = gson.fromJson(new File(args[1]).getText("UTF-8"), List)
+        new File(args[2]).setText(gson.toJson(names.collect {
+            script.meaningOf(it, told.names, told.patterns).collect { it ?: "" }
+        }), "UTF-8")
+        """,
+        encoding="utf-8",
+    )
+    check, found = tmp_path / "rules" / "check_my_work.groovy", tmp_path / "found.json"
+    run(side_by_side, make(), check, tmp_path / "names.json", found)
+    mappings = [protocol.map_class(name) for name in names]
+    assert {mapping.kind for mapping in mappings} == {
+        "class", "domain", "ignored", "unclassified", "unmapped"
+    }  # fmt: skip
+    expected = [[mapping.kind, mapping.name or ""] for mapping in mappings]
+    theirs = json.loads(found.read_text(encoding="utf-8"))
+    differing = [row for row in zip(names, expected, theirs, strict=True) if row[1] != row[2]]
+    assert not differing
