@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from annotation.errors import PathquorumError, QuPathMissingError
 from annotation.projects.process import QuPathProcess
 from annotation.store import masked, open_store
+from annotation.stores.schema import head_revision
 
 __all__ = ["Check", "examine"]
 
@@ -114,7 +115,7 @@ def _qupath() -> list[Check]:
 
 
 def _store(url: str) -> Check:
-    expected = _expected_revision()
+    expected = head_revision()
     told = _kind(url)
     try:
         store = open_store(url)
@@ -122,26 +123,11 @@ def _store(url: str) -> Check:
         detail = f"{told}, schema {expected} is expected: {_reason(error, url)}"
         return Check("store", False, "", detail, "only what needs no store works")
     try:
-        revision = _revision(store.engine)
+        revision = store.revision()
     finally:
         store.close()
     detail = f"{told}, schema {revision}, {expected} is expected"
     return Check("store", True, revision, detail, "")
-
-
-def _expected_revision() -> str:
-    """The schema of this version: the newest migration."""
-    from alembic.script import ScriptDirectory
-
-    folder = Path(str(importlib.import_module("migrations").__file__)).parent
-    return ScriptDirectory(str(folder)).get_current_head() or "none (install pathquorum again)"
-
-
-def _revision(engine: Engine) -> str:
-    from alembic.runtime.migration import MigrationContext
-
-    with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() or ""
 
 
 def _kind(url: str) -> str:

@@ -22,7 +22,6 @@ __all__ = [
     "SMALLEST_MPP",
     "SlideRecord",
     "fingerprint",
-    "openslide_library",
     "read_region",
     "read_slide",
     "recognisable_content",
@@ -174,15 +173,6 @@ def recognisable_content(path: str | Path, name: str) -> tuple[str, ...]:
         if wanted and re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", value.casefold())
     ]
     return (*pictures, *telling)
-
-
-def openslide_library() -> tuple[str | None, str]:
-    """The version of OpenSlide's library; None, and one line of why, where it can't be loaded."""
-    try:
-        import openslide
-    except (ImportError, OSError) as error:  # the package is there, and its library is not
-        return None, " ".join(str(error).split())
-    return str(openslide.__library_version__), ""
 
 
 @contextmanager

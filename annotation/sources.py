@@ -113,14 +113,6 @@ class _Exported:
     size_px: tuple[int, int] | None = None
 
 
-def _time(told: object) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(str(told))
-    except ValueError:
-        return None
-    return at if at.tzinfo is not None else None
-
-
 def _exported(foreign: Mapping[str, Any]) -> _Exported:
     told = foreign.get("pathquorum")
     if not isinstance(told, dict):

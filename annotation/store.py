@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Engine, func, inspect, select, text
+from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -108,14 +108,6 @@ class Store:
         """The revision of its schema."""
         with database_errors(self.engine.url), self.engine.connect() as connection:
             return str(current_revision(connection))
-
-    def size_bytes(self) -> int:
-        """How much it takes on disk."""
-        if is_file(self.engine.url):
-            return file_of(self.engine.url).stat().st_size
-        with database_errors(self.engine.url), self.engine.connect() as connection:
-            size = select(func.pg_database_size(func.current_database()))
-            return int(connection.scalar(size) or 0)
 
     def close(self) -> None:
         """Give back the connections."""

@@ -105,13 +105,6 @@ List<List<String>> patterns = protocol != null ? protocol.patterns : []
 List<String> known = (names.keySet() as List) + patterns.collect { it.get(1) }
 List<String> domainClasses = protocol != null ? protocol.domain : []
 boolean needsDomain = protocol != null && protocol.needs_domain
-Map<String, List<String>> meanings = [:]
-def meaning = { PathObject it ->
-    String written = it.getPathClass().toString()
-    if (!meanings.containsKey(written))
-        meanings[written] = meaningOf(written, names, patterns)
-    meanings[written]
-}
 
 List<PathObject> mine = new ArrayList<>(imageData.getHierarchy().getAnnotationObjects()).findAll { !it.getMetadata().containsKey("pathquorum") }
 List<String> told = []

@@ -177,7 +177,7 @@ String imageName = entry == null ? imageData.getServer().getMetadata().getName()
 boolean unsaved = hasWindow() && imageData.isChanged()
 boolean reverting = words.remove("revert")
 
-File named = null
+File file = null
 if (!words.isEmpty()) {
     file = fileOf(words[0], imageName)
     if (file == null)

@@ -1,6 +1,6 @@
 """Runs a Groovy script as QuPath's command line does: on one image of a project, or on each.
 
-python run_script.py SCRIPT PROJECT [IMAGE, "" for each, or - for none] [ARGUMENT...]
+python run_script.py SCRIPT PROJECT [IMAGE or ""] [ARGUMENT...]
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ def main(script: Path, project_file: str, image: str, arguments: list[str]) -> N
         paquo.java.File(project_file), paquo.java.BufferedImage
     )
     print("BEGIN")
-    entries = [e for e in project.getImageList() if image in ("", str(e.getImageName()))]
-    for entry in entries if image != "-" else [None]:
-        qp.setBatchProjectAndImage(project, None if entry is None else entry.readImageData())
+    for entry in project.getImageList():
+        if image and str(entry.getImageName()) != image:
+            continue
+        data = entry.readImageData()
+        qp.setBatchProjectAndImage(project, data)
         binding: Any = JClass("groovy.lang.Binding")()
         binding.setVariable("args", JString[:]([JString(word) for word in arguments]))
         loader = JClass("groovy.lang.GroovyClassLoader")()

@@ -168,67 +168,6 @@ def test_damaged_data_are_not_exported_as_an_image_without_objects(
     assert not (several.parent / "exports").exists()
 
 
-def test_revert_with_the_file_leaves_what_a_person_moved(
-    make: Callable[..., Path], scripts: Path, tmp_path: Path
-) -> None:
-    same = replaced(ours(10), name="consensus 3: Benign")
-    came = replaced(ours(100), name="consensus 3: Benign")
-    write_feature_collection(tmp_path / "A.geojson", [same, came])
-    moved = replaced(came, geometry=shapely.affinity.translate(came.geometry, 1))
-    project = make(same, moved)
-    printed = run(scripts / "import_objects.groovy", project, "revert", tmp_path)
-    assert printed[-1].startswith("Took out 1 objects")
-    assert held(project)["A.png"].keys() == {str(came.uuid)}
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (lambda data: data.write_bytes(data.read_bytes()[:-200]), "data of this image is cut short"),
-        (lambda data: data.with_name("data.qpdata.bkp").write_bytes(b""), "was interrupted"),
-        (lambda data: data.with_name("summary.json").write_text(
-            data.with_name("summary.json").read_text().replace('"nObjects": 2', '"nObjects": 3')),
-         "gives 1 of 2 objects"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("revert", [False, True])
-def test_an_image_whose_data_is_cut_short_is_not_saved_over(
-    make: Callable[..., Path],
-    scripts: Path,
-    tmp_path: Path,
-    spoil: Callable[[Path], object],
-    said: str,
-    revert: bool,
-) -> None:
-    """QuPath opens such data as an image without objects, and a save would make that final."""
-    project = make(square(1, 10, 10, "Benign"))
-    write_feature_collection(tmp_path / "A.geojson", [ours(200)])
-    data = project.parent / "data/1/data.qpdata"
-    spoil(data)
-    before = data.read_bytes()
-    words = ["revert"] if revert else [tmp_path]
-    printed = run(scripts / "import_objects.groovy", project, *words)
-    assert printed[-1].startswith("Nothing was changed, for ")
-    assert said in printed[-1]
-    assert data.read_bytes() == before
-
-
-def test_what_a_person_has_not_saved_is_not_saved_for_them(
-    make: Callable[..., Path], scripts: Path, tmp_path: Path
-) -> None:
-    project = make(square(1, 10, 10, "Benign"))
-    write_feature_collection(tmp_path / "A.geojson", [ours(200)])
-    text = (scripts / "import_objects.groovy").read_text(encoding="utf-8")
-    draws = tmp_path / "draws.groovy"
-    change = "getCurrentImageData().setChanged(true)\n"
-    place = "List words ="
-    draws.write_text(text.replace(place, change + place), encoding="utf-8")
-    before = held(project)
-    printed = run(draws, project, tmp_path)
-    assert any("save it yourself" in line for line in printed)
-    assert held(project) == before
-
-
 def test_as_many_other_classes_give_way_to_those_of_the_protocol(
     process: QuPathProcess, scripts: Path, tmp_path: Path
 ) -> None:
@@ -308,46 +247,6 @@ def test_each_fault_is_named(
     assert any(said in line for line in printed), printed
     assert printed[-1].startswith("Please mend these")
     assert len(printed) == 3
-
-
-WRITTEN = [
-    "Benign", " Benign ", "benign", "Benign: Positive", "Tumour", "Tumour: Positive", "Tumour : x",
-    "Benign: Tumour", "Tumour: Benign", "Ignore*", "Ignored", "Ignore this: Benign", "Ignor", "Region*",
-    "Region", "Regional", "Region: Benign", "Stroma", "Stroma: Benign", "A.c", "Abc", "A1c", "A12c",
-    "x*y", "x and y", "Benign*", "*", "?", "[a-z]",
-]  # fmt: skip
-
-
-def test_classes_mean_what_they_mean_to_pull(process: QuPathProcess, tmp_path: Path) -> None:
-    """Wildcards, aliases and derived classes: the script names exactly what pull would not rate."""
-    rules = parse_protocol(
-        """
-name = "p"
-version = "1"
-task = "regions"
-ignore = ["Ignore*", "A?c", "x*y", "[a-z]"]
-[[classes]]
-name = "Benign"
-[[classes]]
-name = "Tumor: Grade 3"
-aliases = ["Tumour", "Tumour: Benign"]
-""",
-        "test",
-    )
-    hand_out_scripts(tmp_path / "scripts", rules)
-    Image.new("RGB", (600, 500), "white").save(tmp_path / "A.png")
-    drawn = [square(n, 20 * n, 10, name, size=10) for n, name in enumerate(WRITTEN, start=1)]
-    images = [
-        NewImage("A.png", (tmp_path / "A.png").as_uri(), [*drawn, square(90, 0, 0, "Region*", 480)])
-    ]
-    project = create_project(tmp_path / "p", images, classes=[], process=process)
-    printed = "\n".join(run(tmp_path / "scripts" / "check_my_work.groovy", project))
-    strange = set(re.findall(r"has the class '(.*?)', which the protocol", printed))
-    (source,) = open_project(project)
-    written = {str(o.path_class) for batch in source.batches() for o in batch.objects}
-    unmapped = {name for name in written if rules.map_class(name).kind == "unmapped"}
-    assert strange == unmapped
-    assert 5 < len(unmapped) < len(written) - 10
 
 
 def test_a_missing_domain_is_named(make: Callable[..., Path], scripts: Path) -> None:
