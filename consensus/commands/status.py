@@ -97,6 +97,12 @@ def _show_protocol(
             rows=[[one[key.replace(" ", "_")] for key in _PROGRESS] for one in entry["progress"]],
         )
     )
+    for counts in entry["assignments"]:
+        if counts["withdrawn"]:
+            console.print(
+                f"Withdrawn from {counts['annotator']}: {counted(counts['withdrawn'], 'slide')}.",
+                markup=False,
+            )
     if with_reads:
         _show_reads(console, entry)
     _show_agreement(console, entry["agreement"])

@@ -370,7 +370,9 @@ def test_what_was_withdrawn_may_be_handed_out_again_and_is_counted(
         {"annotator": "P1", "assigned": 3, "pulled": 0, "open": 3, "withdrawn": 1},
         {"annotator": "P2", "assigned": 3, "pulled": 0, "open": 3, "withdrawn": 0},
     ]
-    assert "P1: 3 assigned, 0 pulled, 3 open, 1 withdrawn" in blinded("status").out
+    shown = blinded("status").out
+    assert ["P1", "3", "0", "3", "0", "0", "-"] in [line.split() for line in shown.splitlines()]
+    assert "Withdrawn from P1: 1 slide." in shown
 
 
 @pytest.mark.parametrize(
