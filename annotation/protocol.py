@@ -88,6 +88,8 @@ class Protocol:
             del content["consensus"]["role_weights"]
         if not self.blinding.slides:  # likewise
             del content["blinding"]
+        if not self.require.roles:  # likewise
+            del content["require"]["roles"]
         content["classes"] = [
             {key: value for key, value in entry.items() if value is not None}
             for entry in content["classes"]
