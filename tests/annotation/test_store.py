@@ -18,6 +18,7 @@ from annotation.errors import (
     StoreUnavailableError,
 )
 from annotation.store import Store, create_or_upgrade, open_store
+from annotation.stores.schema import head_revision
 from annotation.tables import Event, Site
 
 pytestmark = pytest.mark.both_databases
@@ -71,7 +72,8 @@ def test_init_twice_changes_nothing(store_url: str, store: Store) -> None:
     again, revision = create_or_upgrade(store_url)
     with again.reading() as session:
         assert session.scalar(select(func.count()).select_from(Event)) == before == 1
-    assert revision == "0004"
+    again.close()
+    assert revision == head_revision()
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "mongodb://user:hunter2@host/x", "sqlite:/x:y"])
