@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
@@ -58,10 +58,11 @@ def source_bytes(session: Session, sha256: str) -> Iterator[bytes]:
         .order_by(SourceChunk.position)
         .execution_options(yield_per=1)
     )
-    for compressed in pieces:
-        piece = zlib.decompress(compressed)
-        digest.update(piece)
-        yield piece
+    with closing(pieces):  # the cursor stands on the server, also where the reader stops early
+        for compressed in pieces:
+            piece = zlib.decompress(compressed)
+            digest.update(piece)
+            yield piece
     if digest.hexdigest() != sha256:
         raise NotAStoreError(
             f"the stored source file {sha256[:12]} is damaged; bring back a backup of the store"

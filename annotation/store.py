@@ -124,13 +124,11 @@ def open_store(url: str) -> Store:
     """
     place = parsed(url)
     refuse_missing(place)
-    engine = open_engine(place)
-    with database_errors(place), engine.connect() as connection:
+    with read_only(place) as connection:
         present, head = current_revision(connection), head_revision()
     if present != head:
-        engine.dispose()
         raise _unusable(place, present, head)
-    return Store(engine)
+    return Store(open_engine(place))
 
 
 def _unusable(place: URL, present: str | None, head: str) -> Exception:

@@ -42,10 +42,11 @@ def _followed(connection: Connection, events: Table) -> str:
 
     head, count = GENESIS, 0
     links = select(events.c.id, events.c.previous_hash, events.c.hash).order_by(events.c.id)
-    for key, previous, own in connection.execute(links.execution_options(yield_per=1000)):
-        if previous != head:
-            raise _broken(key, "an event before it is missing, changed or out of order")
-        head, count = own, count + 1
+    with connection.execute(links.execution_options(yield_per=1000)) as rows:
+        for key, previous, own in rows:
+            if previous != head:
+                raise _broken(key, "an event before it is missing, changed or out of order")
+            head, count = own, count + 1
     return f"{count}:{head}"
 
 

@@ -105,34 +105,38 @@ def _schema_faults(connection: Connection, revision: str) -> Iterator[str]:
     with engine.connect() as reference:
         command.upgrade(alembic_config(reference), revision)
         wanted, found = _shape(reference), _shape(connection)
-        for part in sorted(wanted - found):
-            yield f"{part} is missing"
-        for part in sorted(found - wanted):
-            yield f"{part} does not belong there"
+        for table in sorted(wanted.keys() | found.keys()):
+            if table not in found:
+                yield f"table {table} is missing"
+            elif table not in wanted:
+                yield f"table {table} does not belong there"
+            else:
+                for part in sorted(wanted[table] - found[table]):
+                    yield f"{part} of {table} is missing"
+                for part in sorted(found[table] - wanted[table]):
+                    yield f"{part} of {table} does not belong there"
         yield from _trigger_faults(connection, reference)
     engine.dispose()
 
 
-def _shape(connection: Connection) -> set[str]:
-    """Tables, columns, keys and indexes, each in words that are the same on both databases."""
+def _shape(connection: Connection) -> dict[str, set[str]]:
+    """Columns, keys and indexes of each table, in words that are the same on both databases."""
     inspector = inspect(connection)
-    parts = set()
+    shape = {}
     for table in inspector.get_table_names():
-        parts.add(f"table {table}")
-        parts |= {f"column {table}.{column['name']}" for column in inspector.get_columns(table)}
+        parts = {f"column {column['name']}" for column in inspector.get_columns(table)}
         primary = inspector.get_pk_constraint(table)["constrained_columns"]
-        parts.add(f"primary key of {table} ({', '.join(primary)})")
+        parts.add(f"primary key ({', '.join(primary)})")
         for key in inspector.get_foreign_keys(table):
-            parts.add(
-                f"foreign key of {table} ({', '.join(key['constrained_columns'])}) "
-                f"to {key['referred_table']}"
-            )
+            columns = ", ".join(key["constrained_columns"])
+            parts.add(f"foreign key ({columns}) to {key['referred_table']}")
         for unique in inspector.get_unique_constraints(table):
-            parts.add(f"unique constraint of {table} ({', '.join(unique['column_names'])})")
+            parts.add(f"unique constraint ({', '.join(unique['column_names'])})")
         for index in inspector.get_indexes(table):
             if not index.get("duplicates_constraint"):
-                parts.add(f"index {index['name']} of {table}")
-    return parts
+                parts.add(f"index {index['name']}")
+        shape[table] = parts
+    return shape
 
 
 def _trigger_faults(connection: Connection, reference: Connection) -> Iterator[str]:

@@ -34,6 +34,7 @@ TELL_AFTER_S = 3.0
 EXCLUSIVE_TIMEOUT_S = 5.0
 """How long a change of the schema waits for those who are just about to end."""
 _POLL_S = 0.05
+_PATIENT, _IMPATIENT = "PRAGMA busy_timeout = 30000", "PRAGMA busy_timeout = 50"
 
 # Keys of PostgreSQL's advisory locks, which hold within one database.
 _WRITING, _SCHEMA = 0x7061_7468_7175_6F01, 0x7061_7468_7175_6F02
@@ -142,7 +143,7 @@ def _sqlite_exclusive(connection: Any, _record: Any) -> None:
 def _sqlite_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see _sqlite_begin
     cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 30000")
+    cursor.execute(_PATIENT)
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
@@ -156,14 +157,14 @@ def _sqlite_begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
         return
     # SQLite waits deaf to Ctrl+C, so it is asked again and again.
-    connection.exec_driver_sql("PRAGMA busy_timeout = 50")
+    connection.exec_driver_sql(_IMPATIENT)
     with _telling():
         deadline_s = time.monotonic() + BUSY_TIMEOUT_S
         while not _sqlite_begun(connection):
             if time.monotonic() >= deadline_s:
                 raise busy(connection.engine.url)
             time.sleep(_POLL_S)
-    connection.exec_driver_sql("PRAGMA busy_timeout = 30000")
+    connection.exec_driver_sql(_PATIENT)
 
 
 def _sqlite_begun(connection: Connection) -> bool:

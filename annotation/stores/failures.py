@@ -29,7 +29,7 @@ def database_errors(url: URL) -> Iterator[None]:
             f"the store {masked(url)} cannot hold this: {_said(error, url)}; nothing was changed"
         ) from error
     except OperationalError as error:
-        if _state(error) == _LOCK_NOT_AVAILABLE:
+        if _state(error) == _LOCK_NOT_AVAILABLE or "database is locked" in str(error.orig):
             raise busy(url) from error
         raise StoreUnavailableError(
             f"the store {masked(url)} cannot be used: {_said(error, url)}; nothing was changed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -11,6 +11,7 @@ from typing import Any
 from alembic import command
 from sqlalchemy import Column, Connection, Integer, Table, func, inspect, select
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import IntegrityError
 
 from annotation.errors import ConflictError, InputError, SourceError, StoreDamagedError
 from annotation.stores.addresses import file_of, is_file, masked
@@ -19,7 +20,7 @@ from annotation.stores.engines import exclusive
 from annotation.stores.rows import Codec, Source, stored_tables
 from annotation.stores.schema import alembic_config, refuse_newer, refuse_other_encoding
 
-__all__ = ["Filled", "fill", "numbered_keys"]
+__all__ = ["Filled", "fill", "numbered_keys", "set_sequences"]
 
 _BATCH_BYTES = 8 * 1024**2
 _BATCH_ROWS = 1000
@@ -63,7 +64,7 @@ def fill(place: URL, source: Source, what: str, *, head: str) -> Filled:
             )
         for codec in codecs.values():
             _insert(connection, codec, source, what)
-        _set_sequences(connection, codecs)
+        set_sequences(connection, (codec.table for codec in codecs.values()))
         rows = {name: _compare(connection, codec, source) for name, codec in codecs.items()}
         if chain_head(connection, codecs["events"].table, source.revision) != head:
             raise StoreDamagedError(
@@ -107,8 +108,15 @@ def _remove(place: URL) -> None:
 
 def _insert(connection: Connection, codec: Codec, source: Source, what: str) -> None:
     statement = codec.table.insert()
-    for batch in _batches(_parents_first(codec.table, _rows(codec, source, what))):
-        connection.execute(statement, batch)
+    try:
+        for batch in _batches(_parents_first(codec.table, _rows(codec, source, what))):
+            connection.execute(statement, batch)
+    except (IntegrityError, OverflowError) as error:
+        said = error.orig if isinstance(error, IntegrityError) else error
+        raise SourceError(
+            f"rows of table {codec.table.name!r} in {what} contradict its schema "
+            f"({' '.join(str(said).split())}); nothing was stored"
+        ) from error
 
 
 def _rows(codec: Codec, source: Source, what: str) -> Iterator[tuple[dict[str, Any], int]]:
@@ -161,13 +169,13 @@ def _batches(rows: Iterator[tuple[dict[str, Any], int]]) -> Iterator[list[dict[s
         yield batch
 
 
-def _set_sequences(connection: Connection, codecs: dict[str, Codec]) -> None:
+def set_sequences(connection: Connection, tables: Iterable[Table]) -> None:
     """PostgreSQL numbers on from where a sequence stands, not from the rows that are there."""
     if connection.dialect.name != "postgresql":
         return
-    for codec in codecs.values():
-        for key in numbered_keys(codec.table):
-            sequence = func.pg_get_serial_sequence(codec.table.name, key.name)
+    for table in tables:
+        for key in numbered_keys(table):
+            sequence = func.pg_get_serial_sequence(table.name, key.name)
             last = select(func.max(key)).scalar_subquery()
             connection.execute(select(func.setval(sequence, last)).where(last.is_not(None)))
 
@@ -175,7 +183,11 @@ def _set_sequences(connection: Connection, codecs: dict[str, Codec]) -> None:
 def numbered_keys(table: Table) -> list[Column[Any]]:
     """The key of a table that numbers its rows by itself, if it has one."""
     keys = list(table.primary_key)
-    return [key for key in keys if len(keys) == 1 and isinstance(key.type, Integer)]
+    return [
+        key
+        for key in keys
+        if len(keys) == 1 and isinstance(key.type, Integer) and not key.foreign_keys
+    ]
 
 
 def _compare(connection: Connection, codec: Codec, source: Source) -> int:

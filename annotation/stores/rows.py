@@ -80,12 +80,13 @@ class Codec:
             .execution_options(yield_per=_ROWS_AT_ONCE_OF.get(self.table.name, _ROWS_AT_ONCE))
         )
         try:
-            for values in connection.execute(query):
-                content = [
-                    None if value is None else write(value)
-                    for write, value in zip(self._write, values, strict=True)
-                ]
-                yield msgspec.json.encode(content, order="sorted") + b"\n"
+            with connection.execute(query) as rows:
+                for values in rows:
+                    content = [
+                        None if value is None else write(value)
+                        for write, value in zip(self._write, values, strict=True)
+                    ]
+                    yield msgspec.json.encode(content, order="sorted") + b"\n"
         except (TypeError, ValueError, AttributeError) as error:
             # SQLite takes any value in any column.
             raise StoreDamagedError(

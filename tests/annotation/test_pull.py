@@ -18,6 +18,8 @@ from annotation.tables import Revision
 from tests.annotation.pulling import PULL, Study, WriteExport, only_read, rows, three
 from tests.conftest import feature, square
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_the_first_pull_adds_everything(study: Study, write_export: WriteExport) -> None:
     read = only_read(study("pull", write_export(three()), *PULL, "--json"))

@@ -72,6 +72,7 @@ def test_init_twice_changes_nothing(store_url: str, store: Store) -> None:
     again, revision = create_or_upgrade(store_url)
     with again.reading() as session:
         assert session.scalar(select(func.count()).select_from(Event)) == before == 1
+    again.close()
     assert revision == head_revision()
 
 

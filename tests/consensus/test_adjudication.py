@@ -22,6 +22,8 @@ from tests.conftest import CommandResult, feature, square
 from tests.consensus.built_run import SPLIT, Item, build_run
 from tests.consensus.coverages import squares
 
+pytestmark = pytest.mark.both_databases
+
 Study = Callable[..., CommandResult]
 
 

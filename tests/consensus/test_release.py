@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import shapely
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from annotation.errors import ConflictError, InputError, RefusedError, UnknownNameError
 from annotation.store import Store
@@ -23,6 +23,9 @@ from consensus.runs import find_run
 from consensus.tables import PatientPart, Release
 from tests.conftest import CommandResult
 from tests.consensus.built_run import ALL_BENIGN, MPP, Item, build_run, region_items, write_run
+from tests.tampering import tamper
+
+pytestmark = pytest.mark.both_databases
 
 Pathquorum = Callable[..., CommandResult]
 
@@ -160,10 +163,7 @@ def test_a_release_that_the_store_no_longer_gives_is_refused_with_what_changed(
     store: Store, run: int, statement: str, said: str
 ) -> None:
     make(store, "frozen", run)
-    with store.engine.begin() as connection:
-        for table in ("consensus_items", "releases"):
-            connection.execute(text(f"DROP TRIGGER {table}_no_update"))
-        connection.execute(text(statement))
+    tamper(store, statement)
     with store.reading() as session:
         opened = open_release(session, "frozen")
         with pytest.raises(RefusedError, match="no longer matches the store") as caught:

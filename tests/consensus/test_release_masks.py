@@ -17,6 +17,7 @@ from annotation.store import Store
 from consensus.adjudication import decide
 from tests.conftest import CommandResult
 from tests.consensus.built_run import ALL_BENIGN, MPP, Item, build_run, region_items
+from tests.tampering import tamper
 
 Pathquorum = Callable[..., CommandResult]
 
@@ -130,9 +131,7 @@ def test_the_level_is_the_nearest_of_the_slides_own_where_it_can_be_read(
     run = build_run(
         store, [Item("A", shapely.box(0, 0, 9, 9), ALL_BENIGN, "Benign")], slides={"A": {}}
     )
-    with store.engine.begin() as connection:
-        connection.exec_driver_sql("DROP TRIGGER consensus_items_no_update")
-        connection.exec_driver_sql("UPDATE consensus_items SET slide_id = 1")
+    tamper(store, "UPDATE consensus_items SET slide_id = 1")
     assert pathquorum("release", "create", "v1", "--run", run, "--split", "train=1").status == 0
     result = export(pathquorum, tmp_path / "out", "--mpp", 1.6)
     assert result.status == 0, result.err

@@ -12,6 +12,8 @@ import shapely
 
 from tests.conftest import PROTOCOL, CommandResult, feature, square
 
+pytestmark = pytest.mark.both_databases
+
 Study = Callable[..., CommandResult]
 Reads = Callable[..., None]
 UM2 = 0.25  # of a pixel at 0.5 um/px
