@@ -170,6 +170,25 @@ def test_a_server_that_goes_while_it_commits(
 
 
 @pytest.mark.usefixtures("postgresql")
+def test_a_server_that_goes_while_it_commits_a_new_store(own_server: Server) -> None:
+    """The same where no session but an upgrade commits."""
+    url = own_server.url(own_server.create())
+
+    def goes(_connection: Any) -> None:
+        own_server.stop()
+
+    event.listen(Engine, "commit", goes)
+    try:
+        gone = call(url, "init")
+    finally:
+        event.remove(Engine, "commit", goes)
+    one_clear_line(gone, "may be there whole or not at all")
+    own_server.start()
+    create_or_upgrade(url)[0].close()
+    done(url, "store", "check")
+
+
+@pytest.mark.usefixtures("postgresql")
 def test_a_session_that_an_administrator_ends_while_a_store_is_made(own_server: Server) -> None:
     """Half a schema is none: the next `init` starts from nothing."""
     url = own_server.url(own_server.create())
