@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test bench pictures lint clean
+.PHONY: demo test bench soak pictures lint clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/pathquorum demo --to demo
@@ -19,6 +19,9 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m tests.benchmarks
+
+soak: $(VENV)/.installed-test
+	$(BIN)/python -m tests.soak
 
 # The pictures of the README and of the page for pathologists.
 pictures: demo

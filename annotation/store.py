@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from annotation.errors import (
@@ -25,7 +24,7 @@ from annotation.errors import (
 from annotation.logs import log
 from annotation.stores.addresses import file_of, is_file, masked, parsed, refuse_missing
 from annotation.stores.engines import exclusive, open_engine, read_only, writer
-from annotation.stores.failures import database_errors, uncertain, went_away
+from annotation.stores.failures import certain_commit, database_errors
 from annotation.stores.schema import (
     SOFTWARE_VERSION,
     alembic_config,
@@ -87,12 +86,8 @@ class Store:
             self._refuse_other_schema(session)
             yield session
             session.flush()
-            try:
+            with certain_commit(self.engine.url):
                 session.commit()
-            except DBAPIError as error:
-                if went_away(error):
-                    raise uncertain(self.engine.url) from error
-                raise
         for recorded in session.info.get("recorded", ()):
             log.info("recorded", **recorded)
 

@@ -33,6 +33,8 @@ def parsed(url: str) -> URL:
         raise InputError("--store has more than one @; write an @ in a password as %40")
     if made.get_backend_name() not in ("sqlite", "postgresql"):
         raise InputError(f"a store can't be {made.get_backend_name()}; {_FORMS}")
+    if made.get_backend_name() == "sqlite" and not is_file(made):
+        raise InputError("a store in SQLite needs a file; write sqlite:///FILE")
     return made
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.pool import NullPool
 from annotation.errors import StoreBusyError, StoreUnavailableError
 from annotation.logs import log
 from annotation.stores.addresses import is_file, masked
-from annotation.stores.failures import busy, database_errors
+from annotation.stores.failures import busy, certain_commit, database_errors
 
 __all__ = ["exclusive", "open_engine", "read_only", "writer"]
 
@@ -109,8 +109,11 @@ def exclusive(url: URL) -> Iterator[Connection]:
     else:
         engine = engine.execution_options(isolation_level="READ COMMITTED")
     try:
-        with database_errors(url), _connected(engine, url) as connection, connection.begin():
+        with database_errors(url), _connected(engine, url) as connection:
+            transaction = connection.begin()
             yield connection
+            with certain_commit(url):
+                transaction.commit()
     finally:
         engine.dispose()
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DatabaseError, DataError, OperationalError
 from annotation.errors import InputError, NotAStoreError, StoreBusyError, StoreUnavailableError
 from annotation.stores.addresses import masked, without_secrets
 
-__all__ = ["busy", "database_errors", "uncertain", "went_away"]
+__all__ = ["busy", "certain_commit", "database_errors"]
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -60,18 +60,19 @@ def busy(url: URL) -> StoreBusyError:
     )
 
 
-def went_away(error: BaseException) -> bool:
-    """Whether the connection was lost."""
-    return isinstance(error, DatabaseError) and error.connection_invalidated
-
-
-def uncertain(url: URL) -> StoreUnavailableError:
-    """The error for a database that was lost while it was asked to keep a change."""
-    return StoreUnavailableError(
-        f"the store {masked(url)} went away just as the change was to be kept, so that it may be "
-        "there whole or not at all; look at `pathquorum status` before you do it again",
-        store=masked(url),
-    )
+@contextmanager
+def certain_commit(url: URL) -> Iterator[None]:
+    """Around a commit: who loses the connection meanwhile can't know what became of it."""
+    try:
+        yield
+    except DatabaseError as error:
+        if not error.connection_invalidated:
+            raise
+        raise StoreUnavailableError(
+            f"the store {masked(url)} went away just as the change was to be kept, so that it may "
+            "be there whole or not at all; look at `pathquorum status` before you do it again",
+            store=masked(url),
+        ) from error
 
 
 def _state(error: DatabaseError) -> str | None:

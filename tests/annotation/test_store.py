@@ -76,7 +76,19 @@ def test_init_twice_changes_nothing(store_url: str, store: Store) -> None:
     assert revision == head_revision()
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "mongodb://user:hunter2@host/x", "sqlite:/x:y"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        "mongodb://user:hunter2@host/x",
+        "mysql://user:hunter2@host/x",
+        "postgresql+psycopg://user:a@hunter2@host/x",
+        "sqlite:/x:y",
+        "sqlite://",
+        "sqlite:///:memory:",
+    ],
+)
 def test_an_unusable_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InputError) as caught:
         open_store(url)
