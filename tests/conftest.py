@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import create_engine, text
 
 from annotation.cli import run
 from annotation.store import Store, create_or_upgrade, open_store
+from annotation.stores.moving import copy_store
 from tests.postgresql import Server, Unavailable, running_server
 
 # Machines are shared and noisy: no test is a timed one. Where a failure would block somebody else's
@@ -133,6 +135,24 @@ def store_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
     name = server.create(request.getfixturevalue("postgresql_template"))
     yield server.url(name)
     server.drop(name)
+
+
+@pytest.fixture
+def replace_store(store_url: str) -> Callable[[Path], None]:
+    """Puts a copy of a store, which is a file, in the place of the fresh one."""
+
+    def replace(path: Path) -> None:
+        if store_url.startswith("sqlite"):
+            shutil.copyfile(path, store_url.removeprefix("sqlite:///"))
+            return
+        engine = create_engine(store_url)
+        with engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+        engine.dispose()
+        copy_store(f"sqlite:///{path}", store_url)
+
+    return replace
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
-"""Keys of people in a study, and changes of the file past the triggers, for the tests of signing."""
+"""Keys of people in a study, for the tests of signing."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from annotation.store import Store
 from tests.conftest import CommandResult
 
-__all__ = ["PASSPHRASE", "make_key", "secret_file", "tamper"]
+__all__ = ["PASSPHRASE", "make_key", "secret_file"]
 
 PASSPHRASE = "correct horse battery"
 
@@ -30,17 +28,3 @@ def make_key(
     made = study("key", "create", handle, "--to", file, "--passphrase-file", secret)
     assert made.status == 0, made.err
     return "--key", file, "--passphrase-file", secret
-
-
-def tamper(store: Store, *statements: str) -> None:
-    """Change the file as its owner can: without the triggers."""
-    store.close()
-    connection = sqlite3.connect(str(store.engine.url.database))
-    for (name,) in connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-    ).fetchall():
-        connection.execute(f'DROP TRIGGER "{name}"')
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    connection.close()

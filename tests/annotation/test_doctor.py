@@ -69,6 +69,7 @@ def newest_migration() -> str:
     return max(path.name[:4] for path in folder.glob("0*.py"))
 
 
+@pytest.mark.sqlite
 def test_the_store_says_its_schema_kind_and_size(
     checks: Callable[[str], dict[str, Any]], store_url: str
 ) -> None:
@@ -81,6 +82,7 @@ def test_the_store_says_its_schema_kind_and_size(
     )
 
 
+@pytest.mark.sqlite
 def test_an_older_store_says_which_schema_it_has_and_which_is_expected(
     checks: Callable[[str], dict[str, Any]], store_url: str
 ) -> None:

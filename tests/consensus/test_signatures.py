@@ -19,7 +19,10 @@ from annotation.cli import run
 from annotation.store import Store, create_or_upgrade
 from annotation.tables import Event
 from tests.conftest import PROTOCOL, CommandResult, feature, square
-from tests.signing import make_key, secret_file, tamper
+from tests.signing import make_key, secret_file
+from tests.tampering import tamper
+
+pytestmark = pytest.mark.both_databases
 
 Study = Callable[..., CommandResult]
 Key = tuple[str, Path, str, Path]
@@ -77,9 +80,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def signed(template: Path, pathquorum: Study, tmp_path: Path) -> Study:
-    """That study, in files of the test's own."""
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+def signed(
+    template: Path, pathquorum: Study, tmp_path: Path, replace_store: Callable[[Path], None]
+) -> Study:
+    """That study, in files and a store of the test's own."""
+    shutil.copytree(
+        template, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("store.db*")
+    )
+    replace_store(template / "store.db")
     return pathquorum
 
 
@@ -178,11 +186,16 @@ def test_by_alone_is_on_record_as_unsigned(
         ("UPDATE signatures SET meaning = 'x' WHERE id = 4", "release:1", "does not hold"),
         ("UPDATE signatures SET annotator_id = 1 WHERE id = 4", "release:1", "somebody else's"),
         (
-            "UPDATE signatures SET at = datetime(at, '-1 day') WHERE id = 4",
+            "UPDATE signatures SET at = '2020-01-01 00:00:00' WHERE id = 4",
             "release:1",
             "before its key was on record",
         ),
-        ("UPDATE signatures SET signature = zeroblob(64) WHERE id = 4", "release:1", "not hold"),
+        (
+            "UPDATE signatures SET signature = (SELECT signature FROM signatures WHERE id = 1) "
+            "WHERE id = 4",
+            "release:1",
+            "not hold",
+        ),
         ("DELETE FROM signatures WHERE id = 4", "release:1", "is gone"),
         ("UPDATE signing_keys SET annotator_id = 1", "key:1", "records another key"),
         ("UPDATE signing_keys SET revoked_at = '2020-01-01 00:00:00'", "key:1", "revoked"),
