@@ -214,7 +214,9 @@ def _written(header: Mapping[str, Any], payload: bytes) -> Iterator[Answer]:
         access.add(content.root, columns)
     counts = access.counts(content.root)
     hierarchy = {"nObjects": sum(counts["objectTypeCounts"].values()), **counts}
-    yield {"hierarchy": hierarchy}, [content.to_bytes()]
+    # QuPath keeps coordinates in half the bytes, and everything else about as it is sent.
+    expected_bytes = size + 3 * (len(payload) - size) // 4
+    yield {"hierarchy": hierarchy}, [content.to_bytes(expected_bytes)]
 
 
 def _set_colors(class_colors: Mapping[str, int | None]) -> None:

@@ -50,11 +50,17 @@ class ImageDataContent:
         self.root = found[0].getRootObject()
         """The object under which all others hang."""
 
-    def to_bytes(self) -> bytes:
-        """All of it, as QuPath writes it."""
+    def to_bytes(self, expected_bytes: int) -> bytes:
+        """All of it, as QuPath writes it.
+
+        Parameters
+        ----------
+        expected_bytes
+            About as many as it will be: a buffer that has to grow is copied again and again.
+        """
         from jpype import JClass
 
-        buffer = JClass("java.io.ByteArrayOutputStream")()
+        buffer = JClass("java.io.ByteArrayOutputStream")(max(expected_bytes, 1 << 16))
         stream = JClass("java.io.ObjectOutputStream")(buffer)
         stream.writeUTF(self._begins)
         for thing in self._things:

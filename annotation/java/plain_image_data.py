@@ -43,7 +43,7 @@ class PlainImageData:
         gson = JClass("qupath.lib.io.GsonTools").getInstance()
         return gson.fromJson(JString(json.dumps(header["server"])), builders), str(header.get("id"))
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self, expected_bytes: int) -> bytes:
         """All of it, as QuPath writes it."""
         from jpype import JClass
 

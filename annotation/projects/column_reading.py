@@ -76,7 +76,8 @@ def _faults(outlines: NDArray[np.object_], nuclei: NDArray[np.object_]) -> dict[
     faults: dict[int, str] = {}
     for geometries, where in ((nuclei, " in the nucleus"), (outlines, "")):
         xy, owner = shapely.get_coordinates(geometries, return_index=True)
-        for i in np.unique(owner[~(np.abs(xy) <= MAX_COORDINATE_PX).all(axis=1)]).tolist():
+        near = np.abs(xy) <= MAX_COORDINATE_PX
+        for i in np.unique(owner[~(near[:, 0] & near[:, 1])]).tolist():
             bounded = np.isfinite(shapely.get_coordinates(geometries[i])).all()
             what = f"coordinates beyond {MAX_COORDINATE_PX:.0e} px"
             faults[i] = (what if bounded else "NaN or infinite coordinates") + where
@@ -95,37 +96,50 @@ def _objects(
     uuids, parents = _uuids(columns.arrays["uuid"]), _uuids(columns.arrays["parent"])
     measured = _measured(columns)
     objects: list[PathObject] = []
-    for i, (kind, flags, path_class, name) in enumerate(
-        zip(array["kind"], array["flags"], array["path_class"], array["name"], strict=True)
-    ):
+    plain = (
+        "kind",
+        "flags",
+        "path_class",
+        "name",
+        "color",
+        "shape",
+        "nucleus_shape",
+        "z",
+        "t",
+        "c",
+    )
+    given = (uuids, parents, measured, _metadata(array, texts), outlines, nuclei)
+    for (
+        kind, flags, path_class, name, color, shape, nucleus_shape, z, t, c,
+        uuid, parent, measurements, metadata, outline, nucleus,
+    ) in zip(*(array[column] for column in plain), *given, strict=True):  # fmt: skip
         extra: dict[str, Any] = {}
         if flags & COLORED:
-            extra["color"] = _rgb(array["color"][i])
+            extra["color"] = _rgb(color)
         if colors[path_class] is not None:
             extra["class_color"] = colors[path_class]
         if flags & MISSING or KINDS[kind] == "tma_core":
             extra["properties"] = {"isMissing": bool(flags & MISSING)}
-        if array["shape"][i] == Shape.ELLIPSE:
+        if shape == Shape.ELLIPSE:
             extra["geometry"] = {"isEllipse": True}
-        if nuclei[i] is not None and array["nucleus_shape"][i] == Shape.ELLIPSE:
+        if nucleus is not None and nucleus_shape == Shape.ELLIPSE:
             extra["nucleus"] = {"isEllipse": True}
-        metadata = _metadata(array, texts, i)
         if metadata:
             extra["metadata"] = metadata
         objects.append(
             PathObject(
-                uuid=uuids[i],
+                uuid=uuid,
                 object_type=KINDS[kind],
                 path_class=class_names[path_class],
                 name=None if name < 0 else texts[name],
                 locked=bool(flags & LOCKED),
-                geometry=outlines[i],
-                nucleus=nuclei[i],
-                z=array["z"][i],
-                t=array["t"][i],
-                c=None if array["c"][i] < 0 else array["c"][i],
-                parent=parents[i],
-                measurements=measured[i],
+                geometry=outline,
+                nucleus=nucleus,
+                z=z,
+                t=t,
+                c=None if c < 0 else c,
+                parent=parent,
+                measurements=measurements,
                 extra=extra,
             )
         )
@@ -134,14 +148,15 @@ def _objects(
 
 def _uuids(halves: NDArray[Any]) -> list[str | None]:
     """UUIDs as text, (n,); one of zeros is none."""
-    text = np.ascontiguousarray(halves, dtype=">i8").tobytes().hex()
-    return [
-        None
-        if not any(pair)
-        else f"{text[k : k + 8]}-{text[k + 8 : k + 12]}-{text[k + 12 : k + 16]}-"
+    pairs = halves.reshape(-1, 2)
+    is_given = (pairs[:, 0] != 0) | (pairs[:, 1] != 0)
+    text = np.ascontiguousarray(pairs[is_given], dtype=">i8").tobytes().hex()
+    written = (
+        f"{text[k : k + 8]}-{text[k + 8 : k + 12]}-{text[k + 12 : k + 16]}-"
         f"{text[k + 16 : k + 20]}-{text[k + 20 : k + 32]}"
-        for k, pair in zip(range(0, len(text), 32), halves.reshape(-1, 2).tolist(), strict=True)
-    ]
+        for k in range(0, len(text), 32)
+    )
+    return [next(written) if given else None for given in is_given.tolist()]
 
 
 def _measured(columns: ObjectColumns) -> list[dict[str, float | None]]:
@@ -154,11 +169,13 @@ def _measured(columns: ObjectColumns) -> list[dict[str, float | None]]:
     ]
 
 
-def _metadata(array: dict[str, list[Any]], texts: Sequence[str], i: int) -> dict[str, str]:
+def _metadata(array: dict[str, list[Any]], texts: Sequence[str]) -> list[dict[str, str]]:
+    said = [texts[number] for number in array["metadata"]]
     ends = array["metadata_end"]
-    first = ends[i - 1] if i else 0
-    said = [texts[number] for number in array["metadata"][first : ends[i]]]
-    return dict(zip(said[::2], said[1::2], strict=True))
+    return [
+        dict(zip(said[a:b:2], said[a + 1 : b : 2], strict=True)) if b > a else {}
+        for a, b in zip([0, *ends[:-1]], ends, strict=True)
+    ]
 
 
 def _rgb(color: int) -> list[int]:

@@ -202,7 +202,8 @@ def _well_known_binary(
     outlines: NDArray[np.object_], nuclei: NDArray[np.object_]
 ) -> dict[str, NDArray[Any]]:
     pairs = np.stack([outlines, nuclei], axis=1).reshape(-1)
-    written = shapely.to_wkb(shapely.force_2d(pairs), byte_order=1)
+    flat = shapely.force_2d(pairs) if shapely.has_z(pairs).any() else pairs
+    written = shapely.to_wkb(flat, byte_order=1)
     ends = np.cumsum([0 if wkb is None else len(wkb) for wkb in written], dtype=np.int64)
     data = b"".join(wkb for wkb in written if wkb is not None)
     return {
