@@ -21,12 +21,12 @@ __all__ = ["main", "root", "run"]
 
 # name: (module:attribute, summary)
 COMMANDS: dict[str, tuple[str, str]] = {
-    "init": ("annotation.commands.study:init", "Create the store, or upgrade an older one."),
-    "protocol": ("annotation.commands.study:protocol", "Protocols: what is rated, and how."),
-    "annotator": ("annotation.commands.study:annotator", "People and what entitles them."),
+    "init": ("annotation.commands.init:init", "Create the store, or upgrade an older one."),
+    "protocol": ("annotation.commands.protocols:protocol", "Protocols: what is rated, and how."),
+    "annotator": ("annotation.commands.people:annotator", "People and what entitles them."),
     "key": ("annotation.commands.keys:key", "Keys that people sign with."),
-    "slide": ("annotation.commands.study:slide", "Slides, their patients and sites."),
-    "study": ("annotation.commands.study_facts:study", "Ethics approval and intended use."),
+    "slide": ("annotation.commands.slides:slide", "Slides, their patients and sites."),
+    "study": ("annotation.commands.study:study", "Ethics approval and intended use."),
     "distribute": (
         "annotation.commands.distribution:distribute",
         "Make a QuPath project for each annotator.",

@@ -430,6 +430,7 @@ class Event(Base):
     """One change of state. Rows are never changed or deleted; each hash covers the one before."""
 
     __tablename__ = "events"
+    __table_args__ = (Index(None, "subject"),)
 
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
     at: Mapped[datetime]

@@ -128,17 +128,9 @@ def decide_together(
         raise InputError(f"dispute {numbers[0]}: a decision needs a reason; give one with --reason")
     adjudicator = find_annotator(session, by)
     signer = signer_of(session, key, adjudicator)
-    answers: dict[int, dict[int, Decision]] = {}
-    for number in numbers:
-        dispute = find_dispute(session, number)
-        run = find_run(session, dispute.run_id)
-        row = session.get_one(ProtocolVersion, run.protocol_id)
-        _check_adjudicator(session, dispute, row, adjudicator)
-        require_key(row, protocol_of(row), key, "decision")
-        if run.id not in answers:
-            answers[run.id] = answers_in_force(session, run)
-        _check_open(number, answers[run.id].get(number))
-        if answer == CLASS:
+    _check_disputes(session, numbers, adjudicator, key)
+    if answer == CLASS:
+        for run in _runs_of(session, numbers):
             _check_class(run, path_class)
     decisions = [
         Decision(
@@ -204,6 +196,28 @@ def reopen(
         reason=decision.reason,
     )
     return decision
+
+
+def _runs_of(session: Session, numbers: Sequence[int]) -> list[ConsensusRun]:
+    """The runs that disputes belong to, each once."""
+    runs = {find_dispute(session, number).run_id for number in numbers}
+    return [find_run(session, run) for run in sorted(runs)]
+
+
+def _check_disputes(
+    session: Session, numbers: Sequence[int], adjudicator: Annotator, key: UnlockedKey | None
+) -> None:
+    """Refuse what is decided already, and what this person may not decide, or not without a key."""
+    answers = {run.id: answers_in_force(session, run) for run in _runs_of(session, numbers)}
+    rows = {
+        run: session.get_one(ProtocolVersion, find_run(session, run).protocol_id) for run in answers
+    }
+    for row in rows.values():
+        require_key(row, protocol_of(row), key, "decision")
+    for number in numbers:
+        dispute = find_dispute(session, number)
+        _check_adjudicator(session, dispute, rows[dispute.run_id], adjudicator)
+        _check_open(number, answers[dispute.run_id].get(number))
 
 
 def _check_adjudicator(

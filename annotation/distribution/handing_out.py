@@ -145,11 +145,41 @@ def _carry_out(
 ) -> None:
     """Write one annotator's project, and record it."""
     row, protocol = version
-    new_images = []
     if plan.standing is None:
         _make_folder(plan.folder)
         # It is ours alone from here on, so it may be taken away again.
         undo.callback(shutil.rmtree, plan.folder, ignore_errors=True)
+    new_images = _new_images(plan, domains, undo, result)
+    if plan.standing is None:
+        project_id = str(uuid.uuid4())
+        classes = _classes(protocol, domains)
+        _make_project(session, plan, row, project_id, new_images, classes, process)
+        numbers = list(range(1, len(plan.images) + 1))
+    else:
+        project_id = plan.standing.project
+        with project_lock(plan.project):
+            if not request.qupath_is_elsewhere:
+                refuse_open_windows(plan.project)
+            result.notes += recovery_notes(recover(plan.project))
+            numbers = _extend(plan, plan.standing, new_images, process, undo)
+    _record(session, request, plan, row, project_id, numbers)
+    result.projects.append(
+        {
+            "annotator": plan.annotator.handle,
+            "project": str(request.folder / plan.folder.name / PROJECT_NAME),
+            "slides": [image.slide.name for image in plan.images],
+            "masked": any(image.masked for image in plan.images),
+            "replicate": request.replicate,
+            "added": plan.standing is not None,
+        }
+    )
+
+
+def _new_images(
+    plan: ProjectPlan, domains: Domains, undo: ExitStack, result: HandedOut
+) -> list[NewImage]:
+    """The images as QuPath is to find them, under masked links where names are masked."""
+    new_images = []
     for image in plan.images:
         path = image.file.resolve()
         if image.masked:
@@ -172,51 +202,44 @@ def _carry_out(
                 provider=provider,
             )
         )
-    project_id = plan.standing.project if plan.standing else str(uuid.uuid4())
-    if plan.standing is None:
-        binding = Binding(
-            format=FORMAT,
-            study=study_id(session),
-            project=project_id,
-            annotator=plan.annotator.handle,
-            protocol=BoundProtocol(row.name, row.version, row.sha256),
-            images={str(n): image.assignment for n, image in enumerate(plan.images, start=1)},
-        )
-        create_project(
-            plan.folder,
-            new_images,
-            classes=_classes(protocol, domains),
-            process=process,
-            extra_files={BINDING_NAME: binding.to_bytes()},
-        )
-        session.add(
-            HandedProject(
-                id=project_id,
-                annotator_id=plan.annotator.id,
-                protocol_id=row.id,
-                folder=plan.folder.name,
-                made_at=now(),
-            )
-        )
-        session.flush()
-        numbers = list(range(1, len(plan.images) + 1))
-    else:
-        with project_lock(plan.project):
-            if not request.qupath_is_elsewhere:
-                refuse_open_windows(plan.project)
-            result.notes += recovery_notes(recover(plan.project))
-            numbers = _extend(plan, plan.standing, new_images, process, undo)
-    _record(session, request, plan, row, project_id, numbers)
-    result.projects.append(
-        {
-            "annotator": plan.annotator.handle,
-            "project": str(request.folder / plan.folder.name / PROJECT_NAME),
-            "slides": [image.slide.name for image in plan.images],
-            "masked": any(image.masked for image in plan.images),
-            "replicate": request.replicate,
-            "added": plan.standing is not None,
-        }
+    return new_images
+
+
+def _make_project(
+    session: Session,
+    plan: ProjectPlan,
+    row: ProtocolVersion,
+    project_id: str,
+    new_images: list[NewImage],
+    classes: Sequence[tuple[str, tuple[int, int, int] | None]],
+    process: QuPathProcess,
+) -> None:
+    """Write a new project that is bound to its annotator, and record it."""
+    binding = Binding(
+        format=FORMAT,
+        study=study_id(session),
+        project=project_id,
+        annotator=plan.annotator.handle,
+        protocol=BoundProtocol(row.name, row.version, row.sha256),
+        images={str(n): image.assignment for n, image in enumerate(plan.images, start=1)},
     )
+    create_project(
+        plan.folder,
+        new_images,
+        classes=classes,
+        process=process,
+        extra_files={BINDING_NAME: binding.to_bytes()},
+    )
+    session.add(
+        HandedProject(
+            id=project_id,
+            annotator_id=plan.annotator.id,
+            protocol_id=row.id,
+            folder=plan.folder.name,
+            made_at=now(),
+        )
+    )
+    session.flush()
 
 
 def _make_folder(folder: Path) -> None:

@@ -47,6 +47,6 @@ class PlainImageData:
         """All of it, as QuPath writes it."""
         from jpype import JClass
 
-        buffer = JClass("java.io.ByteArrayOutputStream")()
+        buffer = JClass("java.io.ByteArrayOutputStream")(max(expected_bytes, 1 << 16))
         self._path_io.writeImageData(buffer, self._data)
         return bytes(memoryview(buffer.toByteArray()))

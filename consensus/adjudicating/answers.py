@@ -76,6 +76,25 @@ class _Said:
     outline: str | None
 
 
+class _Places:
+    """The disputes on one slide, found by place."""
+
+    def __init__(self, outlines: Mapping[int, shapely.Geometry]) -> None:
+        self._numbers = sorted(outlines)
+        self._areas = shapely.make_valid(
+            np.array([outlines[number] for number in self._numbers], dtype=object)
+        )
+        self._tree = shapely.STRtree(self._areas)
+
+    def covered(self, outline: shapely.Geometry) -> list[int]:
+        """The disputes of which an outline covers more than half."""
+        outline = shapely.make_valid(outline)
+        near = np.sort(self._tree.query(outline))
+        common_px2 = shapely.area(shapely.intersection(self._areas[near], outline))
+        is_covered = common_px2 > COVERED * shapely.area(self._areas[near])
+        return [self._numbers[index] for index in near[is_covered].tolist()]
+
+
 def answered(
     entries: Mapping[int, QueueEntry],
     disputes: Mapping[int, PathObject],
@@ -104,6 +123,7 @@ def answered(
     """
     result = Answered()
     outlines = {n: _outline(entries[n], extents_px) for n in disputes}
+    places = _places(entries, outlines)
     said: dict[int, list[_Said]] = defaultdict(list)
     for number, thing in sorted(disputes.items()):
         if entries[number].geometry is not None and _is_moved(outlines[number], thing):
@@ -118,23 +138,24 @@ def answered(
             continue
         said[number].append(_Said(*classes[thing.path_class], _description(thing), None))
     for slide, thing in drawn:
-        _hear_drawn(slide, thing, entries, outlines, classes, said, result)
+        _hear_drawn(slide, thing, places, classes, said, result)
+    unfinished = {one.dispute for one in result.unfinished}
     for number, words in sorted(said.items()):
-        _settle(number, words, entries, reason, result)
+        if number not in unfinished:
+            _settle(number, words, entries, reason, result)
     return result
 
 
 def _hear_drawn(
     slide: str,
     thing: PathObject,
-    entries: Mapping[int, QueueEntry],
-    outlines: Mapping[int, shapely.Geometry],
+    places: Mapping[str, _Places],
     classes: Mapping[str, tuple[str, str | None]],
     said: dict[int, list[_Said]],
     result: Answered,
 ) -> None:
     where = f"the annotation drawn on {slide} at {_place(thing)}"
-    numbers = _covered(thing, {n: o for n, o in outlines.items() if entries[n].slide == slide})
+    numbers = places[slide].covered(thing.geometry) if slide in places else []
     why = None
     if thing.path_class is None:
         why = f"{where} has no class; give it one, or remove it"
@@ -167,8 +188,6 @@ def _settle(
     result: Answered,
 ) -> None:
     """What several objects say of one dispute: one answer, with every reason that was given."""
-    if any(one.dispute == number for one in result.unfinished):
-        return
     where = _named(number, entries)
     answers = list(dict.fromkeys((word.answer, word.path_class) for word in words))
     if len(answers) > 1:
@@ -192,6 +211,16 @@ def _settle(
     result.answers[number] = Answer(*answers[0], why, drawn)
 
 
+def _places(
+    entries: Mapping[int, QueueEntry], outlines: Mapping[int, shapely.Geometry]
+) -> dict[str, _Places]:
+    """The disputes of each slide that has some."""
+    of_slide: dict[str, dict[int, shapely.Geometry]] = defaultdict(dict)
+    for number, outline in outlines.items():
+        of_slide[entries[number].slide][number] = outline
+    return {slide: _Places(own) for slide, own in of_slide.items()}
+
+
 def _outline(entry: QueueEntry, extents_px: Mapping[str, tuple[int, int]]) -> shapely.Geometry:
     if entry.geometry is not None:
         return entry.geometry
@@ -200,17 +229,6 @@ def _outline(entry: QueueEntry, extents_px: Mapping[str, tuple[int, int]]) -> sh
 
 def _is_moved(outline: shapely.Geometry, thing: PathObject) -> bool:
     return bool(shapely.hausdorff_distance(outline, thing.geometry) > MOVED_PX)
-
-
-def _covered(thing: PathObject, outlines: Mapping[int, shapely.Geometry]) -> list[int]:
-    """The disputes of which an annotation covers more than half."""
-    if not outlines:
-        return []
-    numbers = sorted(outlines)
-    areas = shapely.make_valid(np.array([outlines[n] for n in numbers], dtype=object))
-    common_px2 = shapely.area(shapely.intersection(areas, shapely.make_valid(thing.geometry)))
-    covered = common_px2 > COVERED * shapely.area(areas)
-    return [number for number, is_covered in zip(numbers, covered, strict=True) if is_covered]
 
 
 def _no_answer(where: str, thing: PathObject, classes: Mapping[str, object]) -> str:

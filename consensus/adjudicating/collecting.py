@@ -92,20 +92,7 @@ def collect(
     """
     project = folder if folder.suffix.lower() == ".qpproj" else folder / "project.qpproj"
     binding = read_binding(project)
-    if binding.study != study_id(session):
-        raise SourceError(
-            f"{project} holds the disputes of another store; name that one with --store",
-            file=project,
-        )
-    run = find_run(session, binding.run)
-    entries = {entry.dispute: entry for entry in queue(session, run)}
-    unknown = sorted(set(binding.disputes.values()) - entries.keys())
-    if unknown:
-        raise SourceError(
-            f"{project} names dispute {unknown[0]}, which run {run.id} does not have; open the "
-            "disputes anew with `pathquorum adjudicate open`",
-            file=project,
-        )
+    run, entries = _bound_run(session, project, binding)
     found = _read(session, project, binding)
     missing = sorted(set(binding.disputes.values()) - found.disputes.keys())
     if missing:
@@ -142,6 +129,27 @@ def collect(
     taken = {*result.decided, *result.skipped}
     result.open = [n for n in sorted(found.disputes) if n not in taken and _is_open(entries[n])]
     return result
+
+
+def _bound_run(
+    session: Session, project: Path, binding: AdjudicationBinding
+) -> tuple[ConsensusRun, dict[int, QueueEntry]]:
+    """The run that a project is of, and all its disputes by number."""
+    if binding.study != study_id(session):
+        raise SourceError(
+            f"{project} holds the disputes of another store; name that one with --store",
+            file=project,
+        )
+    run = find_run(session, binding.run)
+    entries = {entry.dispute: entry for entry in queue(session, run)}
+    unknown = sorted(set(binding.disputes.values()) - entries.keys())
+    if unknown:
+        raise SourceError(
+            f"{project} names dispute {unknown[0]}, which run {run.id} does not have; open the "
+            "disputes anew with `pathquorum adjudicate open`",
+            file=project,
+        )
+    return run, entries
 
 
 @dataclass

@@ -84,57 +84,60 @@ def open_in_qupath(
             f"run {run.id} has no open dispute; see `pathquorum adjudicate list`", run=run.id
         )
     entries = entries[:limit]
-    protocol = protocol_of(session.get_one(ProtocolVersion, run.protocol_id))
-    study = study_id(session)
-    result = Opened("", run.id)
-    images: list[NewImage] = []
-    slides: dict[str, int] = {}
-    disputes: dict[str, int] = {}
-    names = list(dict.fromkeys(entry.slide for entry in entries))
-    rows = {s.name: s for s in session.scalars(select(Slide).where(Slide.name.in_(names)))}
-    ranks = {entry.dispute: rank for rank, entry in enumerate(entries, start=1)}
-    width = len(str(len(names)))
-    for number, name in enumerate(names, start=1):
-        slide = rows[name]
-        frame, provider = frame_to_open_with(extent_of(slide))
-        own = [entry for entry in entries if entry.slide == name]
-        objects = [
-            _object(entry, ranks[entry.dispute], len(entries), slide, study) for entry in own
-        ]
-        disputes |= {str(o.uuid): e.dispute for o, e in zip(objects, own, strict=True)}
-        slides[str(number)] = slide.id
-        images.append(
-            NewImage(
-                f"{number:0{width}d} {name}",
-                _file(slide, slides_root).resolve().as_uri(),
-                objects=[frame.inverse.place_object(thing) for thing in objects],
-                metadata={"priority": f"{number:0{width}d}", "disputes": str(len(own))},
-                provider=provider,
-            )
-        )
-        result.slides.append(name)
-    result.disputes = [entry.dispute for entry in entries]
-    binding = AdjudicationBinding(
-        format=FORMAT,
-        kind="adjudication",
-        study=study,
-        run=run.id,
-        slides=slides,
-        disputes=disputes,
-    )
+    images, binding = _planned(session, run, entries, slides_root)
     process = QuPathProcess(1_000_000 + 2_000 * len(entries))
     try:
         project = create_project(
             folder,
             images,
-            classes=_classes(run, protocol),
+            classes=_classes(run, protocol_of(session.get_one(ProtocolVersion, run.protocol_id))),
             process=process,
             extra_files={BINDING_NAME: binding.to_bytes()},
         )
     finally:
         process.stop()
-    result.project = str(project)
-    return result
+    return Opened(
+        str(project),
+        run.id,
+        slides=list(dict.fromkeys(entry.slide for entry in entries)),
+        disputes=[entry.dispute for entry in entries],
+    )
+
+
+def _planned(
+    session: Session, run: ConsensusRun, entries: Sequence[QueueEntry], slides_root: Path | None
+) -> tuple[list[NewImage], AdjudicationBinding]:
+    """The images in the order of their first dispute, and which object is which dispute."""
+    study = study_id(session)
+    ranked: dict[str, list[tuple[int, QueueEntry]]] = {}
+    for rank, entry in enumerate(entries, start=1):
+        ranked.setdefault(entry.slide, []).append((rank, entry))
+    rows = {s.name: s for s in session.scalars(select(Slide).where(Slide.name.in_(ranked)))}
+    images: list[NewImage] = []
+    disputes: dict[str, int] = {}
+    for number, (name, own) in enumerate(ranked.items(), start=1):
+        slide, place = rows[name], f"{number:0{len(str(len(ranked)))}d}"
+        frame, provider = frame_to_open_with(extent_of(slide))
+        objects = [_object(entry, rank, len(entries), slide, study) for rank, entry in own]
+        disputes |= {str(o.uuid): e.dispute for o, (_, e) in zip(objects, own, strict=True)}
+        images.append(
+            NewImage(
+                f"{place} {name}",
+                _file(slide, slides_root).resolve().as_uri(),
+                objects=[frame.inverse.place_object(thing) for thing in objects],
+                metadata={"priority": place, "disputes": str(len(own))},
+                provider=provider,
+            )
+        )
+    binding = AdjudicationBinding(
+        format=FORMAT,
+        kind="adjudication",
+        study=study,
+        run=run.id,
+        slides={str(number): rows[name].id for number, name in enumerate(ranked, start=1)},
+        disputes=disputes,
+    )
+    return images, binding
 
 
 def _object(entry: QueueEntry, rank: int, of_all: int, slide: Slide, study: str) -> PathObject:

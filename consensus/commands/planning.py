@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from annotation.commands.study import DATE, as_date
+from annotation.commands.dates import DATE, as_date
 from annotation.terminal import Invocation, Outcome, table
 
 if TYPE_CHECKING:

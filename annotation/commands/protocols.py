@@ -1,0 +1,130 @@
+"""`protocol`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from annotation.commands.signing_options import signing_options, unlocked
+from annotation.terminal import Invocation, Outcome, command, table
+
+
+@click.group(short_help="Protocols: what is rated, and how.")
+def protocol() -> None:
+    """Protocols: what is rated, and how."""
+
+
+@protocol.command("add")
+@click.argument("file", type=click.Path(path_type=Path))
+@command
+def protocol_add(invocation: Invocation, file: Path) -> Outcome:
+    """Register the protocol in FILE (`protocol template` prints one to start from)."""
+    from annotation.protocol import load_protocol
+    from annotation.study import add_protocol
+
+    loaded = load_protocol(file)
+    with invocation.store.writing() as session:
+        row = add_protocol(session, loaded)
+    return Outcome(
+        {"name": row.name, "version": row.version, "sha256": row.sha256},
+        lambda console: console.print(
+            f"Protocol {row.name} version {row.version} is registered, not yet signed "
+            f"(sha256 {row.sha256[:12]}…).",
+            markup=False,
+        ),
+    )
+
+
+@protocol.command("template")
+@command
+def protocol_template(_invocation: Invocation) -> Outcome:
+    """Print a commented protocol file."""
+    from annotation.protocol import template
+
+    text = template()
+    return Outcome({"template": text}, lambda _console: click.echo(text, nl=False))
+
+
+@protocol.command("sign")
+@click.argument("name")
+@click.option("--version", "number", required=True, help="The version to sign.")
+@click.option("--by", "handle", required=True, metavar="HANDLE", help="Who signs.")
+@signing_options
+@command
+def protocol_sign(
+    invocation: Invocation,
+    name: str,
+    number: str,
+    handle: str,
+    key_file: Path | None,
+    passphrase_file: Path | None,
+) -> Outcome:
+    """Put a version of the protocol NAME in force.
+
+    With --key it is signed; without, it is on record under the handle alone.
+    """
+    from annotation.lookup import find_annotator, find_protocol
+    from annotation.study import sign_protocol
+
+    key = unlocked(key_file, passphrase_file)
+    with invocation.store.writing() as session:
+        row = find_protocol(session, f"{name}@{number}")
+        sign_protocol(session, row, find_annotator(session, handle), key)
+    how = "with their key" if key is not None else "under their handle alone; --key FILE proves it"
+    return Outcome(
+        {
+            "name": row.name,
+            "version": row.version,
+            "sha256": row.sha256,
+            "signed_by": handle,
+            "signed": key is not None,
+        },
+        lambda console: console.print(
+            f"Protocol {row.name} version {row.version} is signed by {handle}, {how}.",
+            markup=False,
+        ),
+    )
+
+
+@protocol.command("list")
+@command
+def protocol_list(invocation: Invocation) -> Outcome:
+    """List the protocols and who signed them."""
+    from sqlalchemy import select
+
+    from annotation.tables import Annotator, ProtocolVersion
+
+    with invocation.store.reading() as session:
+        found = session.execute(
+            select(ProtocolVersion, Annotator.handle)
+            .outerjoin(Annotator, ProtocolVersion.signed_by_id == Annotator.id)
+            .order_by(ProtocolVersion.id)
+        ).all()
+    rows: list[dict[str, Any]] = [
+        {
+            "name": row.name,
+            "version": row.version,
+            "sha256": row.sha256,
+            "signed_by": by,
+            "signed_at": row.signed_at,
+        }
+        for row, by in found
+    ]
+    return Outcome(
+        {"protocols": rows},
+        lambda console: console.print(
+            table(
+                None,
+                "protocol",
+                "version",
+                "signed by",
+                "sha256",
+                rows=[
+                    [r["name"], r["version"], r["signed_by"] or "not signed", r["sha256"][:12]]
+                    for r in rows
+                ],
+            )
+        ),
+    )
