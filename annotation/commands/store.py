@@ -63,7 +63,10 @@ def store_restore(invocation: Invocation, file: Path) -> Outcome:
 @store.command("check")
 @command
 def store_check(invocation: Invocation) -> Outcome:
-    """Look whether the store is whole: its file, schema, rows, references and audit trail."""
+    """Look whether the store is whole: its file, schema, rows, references and audit trail.
+
+    What pulls stored is held against the digests that their events in the trail bear.
+    """
     from annotation.stores.addresses import masked, parsed
     from annotation.stores.checking import check_store
 
@@ -72,8 +75,11 @@ def store_check(invocation: Invocation) -> Outcome:
     said = f"The store {place} is whole: {counted(sum(checked.rows.values()), 'row')}."
     if not checked.current:
         said += " Its schema is of an earlier version; upgrade it with `pathquorum init`."
+    if checked.unbound:
+        told = counted(checked.unbound, "read")
+        said += f" The trail holds no digest of {told} of pulls by an earlier version."
     return _outcome(
-        {"store": place, "current": checked.current},
+        {"store": place, "current": checked.current, "unbound_reads": checked.unbound},
         revision=checked.revision,
         rows=checked.rows,
         head=checked.head,
