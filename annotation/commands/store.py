@@ -43,8 +43,9 @@ def store_backup(invocation: Invocation, file: Path) -> Outcome:
 def store_restore(invocation: Invocation, file: Path) -> Outcome:
     """Bring the backup FILE back as the store at --store.
 
-    The database there must be empty, or not be there; the backup comes in whole or not at all, and
-    is held against FILE row by row.
+    The database there must be empty, or not be there: beside `init` and `store copy` this is the
+    only command that makes a store. The backup comes in whole or not at all, and is held against
+    FILE row by row.
     """
     from annotation.stores.addresses import masked, parsed
     from annotation.stores.moving import restore
