@@ -11,7 +11,8 @@ from annotation.audit import record
 from annotation.errors import ConflictError, InputError
 from annotation.protocol import Protocol, parse_protocol
 from annotation.signing.key_files import UnlockedKey
-from annotation.signing.keys import signer_of
+from annotation.signing.keys import require_key, signer_of
+from annotation.signing.sign_off import approving_key
 from annotation.signing.signatures import APPROVE_PROTOCOL, sign
 from annotation.slides import LARGEST_MPP, SMALLEST_MPP, fingerprint, read_slide
 from annotation.store import now
@@ -71,21 +72,37 @@ def add_protocol(session: Session, protocol: Protocol) -> ProtocolVersion:
 def sign_protocol(
     session: Session, row: ProtocolVersion, by: Annotator, key: UnlockedKey | None = None
 ) -> None:
-    """Record who put a protocol version in force; signed only where they sign with their key."""
+    """Record who put a protocol version in force; signed only where they sign with their key.
+
+    Whoever approved it by name alone can prove it later, with their key.
+
+    Raises
+    ------
+    ConflictError
+        It is signed already.
+    RefusedError
+        It requires signatures and there is no key.
+    SignatureError
+        The key is somebody else's, or was revoked.
+    """
     signer = signer_of(session, key, by)
-    if row.signed_at is not None:
+    require_key(row, protocol_of(row), key, "approval")
+    proves = key is not None and row.signed_by_id == by.id and approving_key(session, row) is None
+    if row.signed_at is not None and not proves:
         raise ConflictError(
             f"protocol {row.name!r} version {row.version!r} is signed already; "
             "a changed protocol is a new version",
             protocol=row.name,
         )
-    row.signed_by_id, row.signed_at = by.id, now()
+    before = row.signed_by_id
+    if before is None:
+        row.signed_by_id, row.signed_at = by.id, now()
     record(
         session,
         actor=by,
         action="protocol signed",
         subject=f"protocol:{row.id}",
-        old={"signed_by": None},
+        old={"signed_by": before},
         new={"signed_by": by.id, "sha256": row.sha256, "signed": key is not None},
     )
     sign(session, signer, meaning=APPROVE_PROTOCOL, digests={f"protocol:{row.id}": row.sha256})

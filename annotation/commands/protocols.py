@@ -94,6 +94,7 @@ def protocol_list(invocation: Invocation) -> Outcome:
     """List the protocols and who signed them."""
     from sqlalchemy import select
 
+    from annotation.signing.sign_off import approving_key
     from annotation.tables import Annotator, ProtocolVersion
 
     with invocation.store.reading() as session:
@@ -102,16 +103,17 @@ def protocol_list(invocation: Invocation) -> Outcome:
             .outerjoin(Annotator, ProtocolVersion.signed_by_id == Annotator.id)
             .order_by(ProtocolVersion.id)
         ).all()
-    rows: list[dict[str, Any]] = [
-        {
-            "name": row.name,
-            "version": row.version,
-            "sha256": row.sha256,
-            "signed_by": by,
-            "signed_at": row.signed_at,
-        }
-        for row, by in found
-    ]
+        rows: list[dict[str, Any]] = [
+            {
+                "name": row.name,
+                "version": row.version,
+                "sha256": row.sha256,
+                "signed_by": by,
+                "signed_at": row.signed_at,
+                "signed": approving_key(session, row) is not None,
+            }
+            for row, by in found
+        ]
     return Outcome(
         {"protocols": rows},
         lambda console: console.print(
@@ -121,10 +123,13 @@ def protocol_list(invocation: Invocation) -> Outcome:
                 "version",
                 "signed by",
                 "sha256",
-                rows=[
-                    [r["name"], r["version"], r["signed_by"] or "not signed", r["sha256"][:12]]
-                    for r in rows
-                ],
+                rows=[[r["name"], r["version"], _signed_text(r), r["sha256"][:12]] for r in rows],
             )
         ),
     )
+
+
+def _signed_text(row: dict[str, Any]) -> str:
+    if row["signed_by"] is None:
+        return "not signed"
+    return f"{row['signed_by']} ({'with their key' if row['signed'] else 'by name alone'})"
