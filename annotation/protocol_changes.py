@@ -9,7 +9,7 @@ from typing import Any, Final
 from annotation.protocol import Protocol
 from annotation.protocol_sections import ProtocolClass
 
-__all__ = ["RULES_IN_WORDS", "Change", "class_pairs", "protocol_changes"]
+__all__ = ["RULES_IN_WORDS", "Change", "class_pairs", "meanings", "protocol_changes"]
 
 RULES_IN_WORDS: Final = {
     "task": "what is rated",
@@ -62,8 +62,8 @@ def class_pairs(old: Protocol, new: Protocol) -> dict[str, str]:
     does: a class that bears another name now is the same if it keeps the former name as an alias;
     one that took in another class, or gave up part of what it stood for, is not.
     """
-    onward = {one.name: _meanings(one, new) for one in old.classes}
-    back = {one.name: _meanings(one, old) for one in new.classes}
+    onward = {one.name: meanings(one, new) for one in old.classes}
+    back = {one.name: meanings(one, old) for one in new.classes}
     return {
         name: other
         for name, others in onward.items()
@@ -72,7 +72,7 @@ def class_pairs(old: Protocol, new: Protocol) -> dict[str, str]:
     }
 
 
-def _meanings(one: ProtocolClass, protocol: Protocol) -> set[str]:
+def meanings(one: ProtocolClass, protocol: Protocol) -> set[str]:
     """What the name and aliases of a class stand for in a version."""
     found = (protocol.map_class(written).name for written in (one.name, *one.aliases))
     return {name for name in found if name is not None}
@@ -88,10 +88,10 @@ def _class_changes(old: Protocol, new: Protocol) -> Iterator[Change]:
         if name in after:
             yield _changed_meaning(one, after[name], old, new)
         else:
-            yield Change("classes", _written(one), None, _told(name, "gone", _meanings(one, new)))
+            yield Change("classes", _written(one), None, _told(name, "gone", meanings(one, new)))
     for name, one in after.items():
         if name not in pairs.values() and name not in before:
-            yield Change("classes", None, _written(one), _told(name, "new", _meanings(one, old)))
+            yield Change("classes", None, _written(one), _told(name, "new", meanings(one, old)))
     for name, other in pairs.items():
         if name != other:
             yield Change("classes", name, other, f"class {name!r} is called {other!r} now")
@@ -115,7 +115,7 @@ def _changed_meaning(
 ) -> Change:
     """A class that kept its name, and gave up part of what it stood for or took in another."""
     name, parts = one.name, []
-    onward, back = _meanings(one, new), _meanings(other, old)
+    onward, back = meanings(one, new), meanings(other, old)
     if onward != {name}:
         parts.append(f"what was written so is read as {_names(sorted(onward))}")
     if back != {name}:
