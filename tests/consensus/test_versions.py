@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from consensus.reporting.numbers import number_text
 from tests.conftest import PROTOCOL, CommandResult, feature, square
+from tests.consensus.report_page import Page
 
 Study = Callable[..., CommandResult]
 Read = Callable[..., None]
@@ -226,3 +228,46 @@ def test_what_says_otherwise_than_the_versions_is_refused(
     refused = study(*VERSIONS, *option)
     assert (refused.status, refused.out) == (1, "")
     assert "--versions holds the versions of a protocol against each other" in refused.err
+
+
+def test_the_report_holds_versions_against_each_other(
+    study: Study, read: Read, tmp_path: Path
+) -> None:
+    """What each changed, and the figures of `agreement --versions`; of one version it says nothing."""
+    read("1", "Low grade", range(1, 5))
+    assert study("consensus", "run", "--protocol", "prostate@1").status == 0
+    path = tmp_path / "r.html"
+    assert study("report", "--to", path).status == 0
+    assert "versions-caption" not in path.read_text(encoding="utf-8")
+
+    add(study, tmp_path, SPLIT)
+    assert study("report", "--to", path).status == 0
+    page = Page(path.read_text(encoding="utf-8"))
+    first, second = page.rows("versions")
+    assert (first[0], first[1:4]) == ("1 (of this run)", ["3", "6", "the first version"])
+    assert second[1:3] == ["0", "0"]
+    assert "class 'Low grade' is called 'Grade 1' now" in second[3]
+    assert "Reads count under one version only" in page.text
+
+    read("2", "Grade 1", range(1, 2))
+    assert study("consensus", "run", "--protocol", "prostate@2").status == 0
+    assert study("report", "--to", path).status == 0
+    page = Page(path.read_text(encoding="utf-8"))
+    (pair,) = document(study, "--bootstrap", 1000)["pairs"]
+    rows = page.rows("version-pair", number=1)
+    assert [row[0] for row in rows] == [
+        "Benign",
+        "Grade 1 (was Low grade)",
+        "High grade",
+        "background",
+        "Highest grade",
+    ]
+    assert rows[-1][1:] == ["not comparable: version 1 has no such class"]
+    kappa = pair["classes"][1]["figures"]["kappa"]
+    assert rows[1][1] == number_text(kappa["first"]["value"])
+    assert rows[1][3] == number_text(kappa["second"]["value"])
+    assert rows[1][5] == f"+{number_text(kappa['difference']['value'])}"
+    assert rows[1][6].startswith(
+        f"{number_text(kappa['difference']['ci_low'])} to {number_text(kappa['difference']['ci_high'])}"
+    )
+    assert "nominal weights: the scales of the ordered classes differ" in page.text
