@@ -17,7 +17,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.audit import Verification, record, verify
@@ -54,7 +53,7 @@ from consensus.study.replicates import rate_replicates
 from consensus.study.run_reference import run_reference
 from consensus.study.slide_items import Wanted
 from consensus.study.study_ratings import rate
-from consensus.tables import ConsensusRun, Release
+from consensus.tables import ConsensusRun
 
 __all__ = ["Report", "WrittenReport", "collect_report", "write_report"]
 
@@ -271,7 +270,7 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
         figures=shown,
         versions=_versions(session, row, as_of_pull),
         digest_matches=rated.input_digest == run.input_digest,
-        crosswalk=crosswalk(_facts(session, run, protocol, study, agreement, consensus)),
+        crosswalk=crosswalk(_facts(protocol, study, agreement, consensus)),
         made=_made(now(), verify(session)),
     )
 
@@ -288,8 +287,6 @@ def _versions(
 
 
 def _facts(
-    session: Session,
-    run: ConsensusRun,
     protocol: ProtocolSection,
     study: StudySection,
     agreement: AgreementSection,
@@ -297,21 +294,18 @@ def _facts(
 ) -> Facts:
     """What the crosswalk may say is there."""
     said = dict(study.statements)
-    readers = [person for person in study.people if person.counted]
-    released = session.scalar(select(Release.id).where(Release.run_id == run.id).limit(1))
     return Facts(
-        ethics=said["Ethics approval"] is not None,
         intended_use=said["Intended use"] is not None,
         signed=protocol.signed is not None,
         planned=bool(study.planned),
         patients_known=study.slides_without_patient == 0,
         sites_known=all(site != "not stated" for site, _ in study.sites),
-        credentials=all(person.credentials for person in readers),
+        credentials=all(person.credentials for person in study.people),
         blinding_known=all(read.blinded is not None for read in study.reads),
         replicates=study.has_replicates,
         intervals=not agreement.headline.figure.interval.startswith("undefined"),
         all_decided=consensus.open_disputes == 0,
-        release=released is not None,
+        release=bool(consensus.releases),
     )
 
 

@@ -20,6 +20,7 @@ from pypdf.generic import DictionaryObject, IndirectObject, PdfObject
 __all__ = [
     "Opened",
     "PrintedTable",
+    "find_browser",
     "letters",
     "opened",
     "printed_tables",
@@ -31,10 +32,15 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 
 
+def find_browser() -> str | None:
+    """The Chromium on the path; None where there is none."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 @contextmanager
 def running_browser() -> Iterator[Browser]:
     """The Chromium of this machine; none is downloaded, and tests skip where there is none."""
-    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
+    binary = find_browser()
     if binary is None:
         pytest.skip(f"needs a browser on the path: one of {', '.join(BROWSERS)}")
     with sync_playwright() as playwright:
