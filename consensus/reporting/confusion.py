@@ -10,7 +10,7 @@ from consensus.reporting.numbers import AreaScale
 
 __all__ = ["COLUMNS", "ConfusionPart", "ConfusionSection", "confusion_section"]
 
-COLUMNS: Final = 8
+COLUMNS: Final = 6
 """Classes beside each other; more go into a further table, so that paper shows all."""
 
 
