@@ -34,11 +34,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet 'torch>=2.6,<2.14' --editable '.[models]'
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[test,qupath]'
+	$(BIN)/python -m pip install --quiet 'torch>=2.6,<2.14' --editable '.[test,qupath,models,encoders,seg,parquet]'
 	# An oracle of the tests; its metadata pin one old scipy, which it does not need.
 	$(BIN)/python -m pip install --quiet --no-deps 'irrCAC>=0.4'
 	touch $@ $(VENV)/.installed
