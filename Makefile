@@ -24,20 +24,21 @@ soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak
 
 # The pictures of the README and of the page for pathologists.
-pictures: demo
+pictures: demo $(VENV)/.installed-test
 	$(BIN)/python -m tests.pictures demo docs
 	$(BIN)/python -m tests.step_pictures demo docs/steps
+	$(BIN)/python -m tests.report_picture demo docs
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pathquorum needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet 'torch>=2.6,<2.14' --editable '.[models]'
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[test,qupath]'
+	$(BIN)/python -m pip install --quiet 'torch>=2.6,<2.14' --editable '.[test,qupath,models,encoders,seg,parquet]'
 	# An oracle of the tests; its metadata pin one old scipy, which it does not need.
 	$(BIN)/python -m pip install --quiet --no-deps 'irrCAC>=0.4'
 	touch $@ $(VENV)/.installed

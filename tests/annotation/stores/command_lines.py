@@ -16,6 +16,7 @@ MAKES_A_STORE = ("init", "store copy", "store restore", "demo")
 
 READING = (
     "protocol list",
+    "protocol show",
     "annotator list",
     "key list",
     "slide list",
@@ -80,6 +81,7 @@ def prepare(worked: Study, folder: Path) -> CommandLines:
             "init": (),
             "protocol add": (protocol,),
             "protocol list": (),
+            "protocol show": ("prostate",),
             "protocol sign": ("prostate", "--version", "1", "--by", "L"),
             "protocol template": (),
             "annotator add": ("P9", "--role", "trainee"),

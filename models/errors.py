@@ -1,0 +1,34 @@
+"""What can go wrong in training and prediction, beyond ``annotation.errors``.
+
+The branches that this package adds to the tree drawn in ``annotation/errors.py``::
+
+    PathquorumError
+    ├── InputError
+    │   ├── ModelFileError          a model, checkpoint or weights file that isn't ours, or doesn't fit
+    │   │   └── MissingWeightsError an encoder without its weights, or without its licence accepted
+    │   └── TileError               tiles or features that are absent, corrupt or of other settings
+    └── RefusedError
+        └── TrainingError           training that cannot begin, or had to stop
+"""
+
+from __future__ import annotations
+
+from annotation.errors import InputError, RefusedError
+
+__all__ = ["MissingWeightsError", "ModelFileError", "TileError", "TrainingError"]
+
+
+class ModelFileError(InputError):
+    """A model, checkpoint or weights file that is not ours, or does not fit what it is asked for."""
+
+
+class MissingWeightsError(ModelFileError):
+    """An encoder whose weights, or the acceptance of whose licence, are not there."""
+
+
+class TileError(InputError):
+    """Tiles or features that are absent, corrupt, or made under other settings."""
+
+
+class TrainingError(RefusedError):
+    """Training that cannot begin, or had to stop."""

@@ -1,0 +1,1 @@
+"""What noise-robust learning gains: frozen before any method was written."""
