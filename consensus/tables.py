@@ -69,7 +69,7 @@ class Dispute(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("consensus_runs.id"), index=True)
     item_id: Mapped[int] = mapped_column(ForeignKey("consensus_items.id"), index=True)
-    slide_id: Mapped[int] = mapped_column(ForeignKey("slides.id"))
+    slide_id: Mapped[int] = mapped_column(ForeignKey("slides.id"), index=True)
     weight: Mapped[float]
     severity: Mapped[float]
     entropy: Mapped[float | None]
