@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.benchmarks import (
     coverage,
     fusing,
+    growing,
     intervals,
     matching,
     overlaying,
@@ -60,6 +61,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "coverage": coverage.run,
     "qupath": qupath_objects.run,
     "pushing": pushing.run,
+    "growing": growing.run,
 }
 
 
