@@ -166,7 +166,10 @@ def _reads_of(session: Session, pulls: Sequence[int]) -> list[int]:
 
 
 def _rows(session: Session, found: Iterable[tuple[Annotation, Revision]]) -> list[dict[str, Any]]:
-    at = {pull.id: pull.at for pull in session.scalars(select(Pull))}
+    found = list(found)
+    pulls = sorted({revision.pull_id for _, revision in found})
+    asked = select(Pull.id, Pull.at).where(Pull.id.in_(pulls))
+    at = dict(session.execute(asked).all())
     return [
         {
             "id": annotation.uuid,

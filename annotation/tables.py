@@ -417,7 +417,7 @@ class PushedObject(Base):
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
     uuid: Mapped[str] = mapped_column(String(36), index=True)
     origin: Mapped[str]
-    slide_id: Mapped[int] = mapped_column(ForeignKey("slides.id"))
+    slide_id: Mapped[int] = mapped_column(ForeignKey("slides.id"), index=True)
     target: Mapped[str]
     path_class: Mapped[str | None] = mapped_column("class")
     geometry: Mapped[bytes]

@@ -60,7 +60,7 @@ def open_disputes_of_region(session: Session, number: int) -> list[int]:
             kind="region",
             name=number,
         )
-    answers = answers_in_force(session, find_run(session, dispute.run_id))
+    answers = answers_in_force(session, find_run(session, dispute.run_id), disputes=members)
     still_open = [member for member in members if member not in answers]
     if not still_open:
         raise ConflictError(
@@ -193,7 +193,7 @@ def reopen(
     """
     dispute = find_dispute(session, number)
     run = find_run(session, dispute.run_id)
-    in_force = answers_in_force(session, run).get(number)
+    in_force = answers_in_force(session, run, disputes=[number]).get(number)
     if in_force is None:
         raise ConflictError(f"dispute {number} is open already; decide it", dispute=number)
     actor = find_annotator(session, by) if by is not None else None
@@ -235,7 +235,10 @@ def _check_disputes(
     session: Session, numbers: Sequence[int], adjudicator: Annotator, key: UnlockedKey | None
 ) -> None:
     """Refuse what is decided already, and what this person may not decide, or not without a key."""
-    answers = {run.id: answers_in_force(session, run) for run in _runs_of(session, numbers)}
+    answers = {
+        run.id: answers_in_force(session, run, disputes=numbers)
+        for run in _runs_of(session, numbers)
+    }
     rows = {
         run: session.get_one(ProtocolVersion, find_run(session, run).protocol_id) for run in answers
     }

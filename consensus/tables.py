@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Integer, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from annotation.tables import Base
@@ -65,11 +65,12 @@ class Dispute(Base):
     """
 
     __tablename__ = "disputes"
+    __table_args__ = (Index(None, "run_id", "region"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    run_id: Mapped[int] = mapped_column(ForeignKey("consensus_runs.id"), index=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("consensus_runs.id"))
     item_id: Mapped[int] = mapped_column(ForeignKey("consensus_items.id"), index=True)
-    slide_id: Mapped[int] = mapped_column(ForeignKey("slides.id"))
+    slide_id: Mapped[int] = mapped_column(ForeignKey("slides.id"), index=True)
     weight: Mapped[float]
     severity: Mapped[float]
     entropy: Mapped[float | None]

@@ -78,12 +78,11 @@ def open_in_qupath(
     """
     if limit is not None and limit < 1:
         raise InputError(f"--limit {limit} leaves nothing; take 1 or more")
-    entries = [e for e in queue(session, run, order=order, seed=seed) if e.state == "open"]
+    entries = queue(session, run, order=order, seed=seed, state="open", limit=limit)
     if not entries:
         raise ConflictError(
             f"run {run.id} has no open dispute; see `pathquorum adjudicate list`", run=run.id
         )
-    entries = entries[:limit]
     images, binding = _planned(session, run, entries, slides_root)
     process = QuPathProcess(1_000_000 + 2_000 * len(entries))
     try:

@@ -9,13 +9,13 @@ import click
 
 from annotation.commands.signing_options import signing_options, unlocked
 from annotation.errors import InputError
-from annotation.terminal import Invocation, Outcome, command, table
+from annotation.terminal import Invocation, Outcome, command, counted, table
 from consensus.commands.adjudication_projects import adjudicate_collect, adjudicate_open
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from consensus.queue.adjudication_queue import Place, QueueEntry
+    from consensus.queue.adjudication_queue import Place, QueueEntry, State
     from consensus.queue.queue_order import Order
 
 
@@ -39,9 +39,15 @@ adjudicate.add_command(adjudicate_collect)
     help="What comes first.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random order.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many, the first in the queue.")
 @command
 def adjudicate_list(
-    invocation: Invocation, run: int | None, state: str | None, order: Order, seed: int
+    invocation: Invocation,
+    run: int | None,
+    state: State | None,
+    order: Order,
+    seed: int,
+    limit: int | None,
 ) -> Outcome:
     """List the disputes, those first that an answer is expected to gain most from.
 
@@ -50,20 +56,25 @@ def adjudicate_list(
     form one region, which bears the lowest number among them.
     """
     from consensus.queue.adjudication_queue import places, queue
+    from consensus.queue.decisions import open_disputes
     from consensus.runs import find_run
 
     with invocation.store.reading() as session:
-        listed = queue(session, find_run(session, run), order=order, seed=seed)
-    entries = [entry for entry in listed if state in (None, entry.state)]
+        of_run = find_run(session, run)
+        entries = queue(session, of_run, order=order, seed=seed, state=state, limit=limit)
+        still_open = open_disputes(session, of_run)
     regions = places(entries, order=order, seed=seed)
 
     def show(console: Console) -> None:
         _show_list(console, entries)
         _show_regions(console, [region for region in regions if len(region.entries) > 1])
+        if limit is not None:
+            console.print(f"{counted(still_open, 'dispute')} of run {of_run.id} still open.")
 
     return Outcome(
         {
             "order": order,
+            "open": still_open,
             "disputes": [entry.to_dict() for entry in entries],
             "regions": [region.to_dict() for region in regions],
         },
@@ -147,12 +158,12 @@ def _state(entry: QueueEntry) -> str:
 def adjudicate_show(invocation: Invocation, dispute: int) -> Outcome:
     """Show one dispute: where it lies, and what each masked rater said."""
     from consensus.adjudication import find_dispute
-    from consensus.queue.adjudication_queue import queue
+    from consensus.queue.adjudication_queue import entries_of
     from consensus.runs import find_run
 
     with invocation.store.reading() as session:
         run = find_run(session, find_dispute(session, dispute).run_id)
-        entry = next(e for e in queue(session, run) if e.dispute == dispute)
+        (entry,) = entries_of(session, run, [dispute])
     document = entry.with_geometry()
 
     def show(console: Console) -> None:
@@ -256,15 +267,21 @@ def adjudicate_reopen(
 def _changed(invocation: Invocation, numbers: list[int]) -> Outcome:
     """The disputes as they stand now, in the order in which they were named."""
     from consensus.adjudication import find_dispute
-    from consensus.queue.adjudication_queue import queue
+    from consensus.queue.adjudication_queue import entries_of
+    from consensus.queue.decisions import open_disputes
     from consensus.runs import find_run
 
     with invocation.store.reading() as session:
-        runs = dict.fromkeys(find_dispute(session, number).run_id for number in numbers)
-        entries = [e for run in runs for e in queue(session, find_run(session, run))]
+        of_run = [(find_dispute(session, number).run_id, number) for number in numbers]
+        runs = [find_run(session, run) for run in dict.fromkeys(run for run, _ in of_run)]
+        entries = [
+            entry
+            for run in runs
+            for entry in entries_of(session, run, [n for of, n in of_run if of == run.id])
+        ]
+        still_open = sum(open_disputes(session, run) for run in runs)
     of_number = {entry.dispute: entry for entry in entries}
     changed = [of_number[number] for number in numbers]
-    still_open = sum(entry.state == "open" for entry in entries)
 
     def show(console: Console) -> None:
         for entry in changed:

@@ -58,6 +58,7 @@ INTERVAL = click.option(
     help="Compare the raters with one of them, or with a consensus run and its decisions.",
 )
 @click.option("--run", type=int, help="With --reference adjudicated; default: the latest run.")
+@click.option("--slide", metavar="NAME", help="Of this slide alone.")
 @click.option("--as-of", metavar="T", help="A pull's number or an ISO 8601 time.")
 @click.option("--include-derived", is_flag=True, help="Count what began as our own objects.")
 @click.option(
@@ -80,6 +81,7 @@ def agreement(
     interval: str,
     reference: str | None,
     run: int | None,
+    slide: str | None,
     as_of: str | None,
     include_derived: bool,
     thresholds: bool,
@@ -116,20 +118,21 @@ def agreement(
             )
         if thresholds:
             raise InputError("--thresholds matches the store's objects; leave it out with --table")
-        if protocol is not None or as_of is not None or include_derived:
+        if any(of_store is not None for of_store in (protocol, slide, as_of)) or include_derived:
             raise InputError(
-                "--table needs no store; leave --protocol, --as-of and --include-derived out"
+                "--table needs no store; leave --protocol, --slide, --as-of and --include-derived "
+                "out"
             )
         drawn = bootstrap or 0, seed, interval
         return _outcome(_of_table(file, classes, weights, custom, drawn, reference))
     if classes is not None:
         raise InputError("--classes belongs to --table; the protocol names the store's classes")
-    if reference == ADJUDICATED and (as_of is not None or include_derived):
+    if reference == ADJUDICATED and (as_of is not None or slide is not None or include_derived):
         raise InputError(
-            f"--reference {ADJUDICATED} takes the raters as the run saw them; leave --as-of and "
-            "--include-derived out"
+            f"--reference {ADJUDICATED} takes the raters as the run saw them; leave --as-of, "
+            "--slide and --include-derived out"
         )
-    from annotation.lookup import find_protocol
+    from annotation.lookup import find_protocol, find_slide
     from annotation.revisions import parse_as_of
     from annotation.study import protocol_of
     from consensus.comparing.boundary_document import boundary_part
@@ -142,6 +145,7 @@ def agreement(
 
     with invocation.store.reading() as session:
         row = find_protocol(session, protocol)
+        only = None if slide is None else find_slide(session, slide)
         of_run = None
         if reference == ADJUDICATED:
             of_run = run_reference(session, run_for(session, row, run))
@@ -151,6 +155,7 @@ def agreement(
             row,
             as_of_pull=as_of_pull,
             include_derived=include_derived,
+            slide=only,
             wanted=Wanted(
                 geometry=False,
                 ladder=thresholds,
@@ -158,7 +163,7 @@ def agreement(
             ),
         )
         repeated = rate_replicates(
-            session, row, as_of_pull=as_of_pull, include_derived=include_derived
+            session, row, as_of_pull=as_of_pull, include_derived=include_derived, slide=only
         )
     if thresholds and rated.detection is None:
         raise InputError(
@@ -180,6 +185,7 @@ def agreement(
     elif reference is not None:
         document["reference"] = rater_reference(ratings, reference, method)
     document["protocol"] = f"{rated.row.name}@{rated.row.version}"
+    document["slide"] = slide
     document |= objects_part(rated, method.weights, document)
     document |= boundary_part(rated, method)
     document["excluded"] = [read.to_dict() for read in rated.excluded]
@@ -260,6 +266,7 @@ def show_agreement(console: Console, document: dict[str, Any]) -> None:
     """Print an agreement document as tables."""
     area = document.get("domain_um2")
     what = f"{counted(document['items'], 'item')}" + (f", {area / 1e6:.3g} mm2" if area else "")
+    what += f" of slide {document['slide']}" if document.get("slide") else ""
     console.print(
         f"Agreement of {counted(len(document['raters']), 'rater')} on {what}; {document['weights']} weights; "
         f"{counted(document['clusters'], 'cluster')} ({document['cluster_unit']}).",

@@ -138,10 +138,16 @@ def _items_under(session: Session, run: ConsensusRun, pushed: PushedObject) -> s
 
 def _drawn(session: Session, uuid: str) -> dict[str, Any]:
     """An object that a person drew: every read that holds it, and its revisions."""
+    # The index of annotations begins with the read: it is looked up once for each read there is.
+    drawn = session.scalars(
+        select(Annotation.id).where(
+            Annotation.read_id.in_(select(Read.id)), Annotation.uuid == uuid
+        )
+    ).all()
     rows = session.execute(
         select(Annotation, Revision)
         .join(Revision, Revision.annotation_id == Annotation.id)
-        .where(Annotation.uuid == uuid)
+        .where(Annotation.id.in_(drawn))
         .order_by(Revision.id)
     ).all()
     if not rows:

@@ -7,20 +7,22 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import shapely
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from annotation.tables import Annotator, Slide
-from consensus.queue.decisions import answers_in_force
+from consensus.queue.decisions import answers_in_force, is_decided
 from consensus.queue.queue_order import Order, drawn_place, expected_gain, label_entropy
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
 
-__all__ = ["Place", "QueueEntry", "masked_raters", "places", "queue"]
+__all__ = ["Place", "QueueEntry", "State", "entries_of", "masked_raters", "places", "queue"]
+
+State = Literal["open", "decided"]
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,13 @@ class Place:
 
 
 def queue(
-    session: Session, run: ConsensusRun, *, order: Order = "entropy", seed: int = 0
+    session: Session,
+    run: ConsensusRun,
+    *,
+    order: Order = "entropy",
+    seed: int = 0,
+    state: State | None = None,
+    limit: int | None = None,
 ) -> list[QueueEntry]:
     """The disputes of a run, those first that an answer is expected to gain most from.
 
@@ -142,29 +150,85 @@ def queue(
     order
         ``entropy``: by gain. ``disagreement``: by severity, the larger of equal ones first.
         ``area``: by weight. ``random``: as the seed draws them.
+    state
+        The only ones that are asked for; None asks for both.
+    limit
+        So many, the first in that order; None takes all.
     """
-    rows = session.execute(
+    numbers = None
+    if limit is not None:
+        numbers = _first_numbers(session, run, order, seed, state, limit)
+    entries = entries_of(session, run, numbers)
+    wanted = [entry for entry in entries if state in (None, entry.state)]
+    return sorted(wanted, key=_sorting(order, seed))[:limit]
+
+
+def entries_of(
+    session: Session, run: ConsensusRun, numbers: Sequence[int] | None
+) -> list[QueueEntry]:
+    """These disputes of a run, or all of them, by rising number."""
+    rows_of = (
         select(Dispute, ConsensusItem.pattern, ConsensusItem.posterior, Slide.name)
         .join(ConsensusItem, Dispute.item_id == ConsensusItem.id)
         .join(Slide, Dispute.slide_id == Slide.id)
         .where(Dispute.run_id == run.id)
         .order_by(Dispute.id)
-    ).all()
-    answers = answers_in_force(session, run)
+    )
+    first_of = (
+        select(Dispute.region, func.min(Dispute.id))
+        .where(Dispute.run_id == run.id)
+        .group_by(Dispute.region)
+    )
+    if numbers is not None:
+        rows_of = rows_of.where(Dispute.id.in_(numbers))
+        regions = select(Dispute.region).where(Dispute.id.in_(numbers))
+        first_of = first_of.where(Dispute.region.in_(regions))
+    rows = session.execute(rows_of).all()
+    first = dict(session.execute(first_of).all())
+    answers = answers_in_force(session, run, disputes=numbers)
     handles = dict(session.execute(select(Annotator.id, Annotator.handle)).all())
-    first: dict[int, int] = {}
     entries = []
     for dispute, pattern, posterior, slide in rows:
         # Before the schema held them, a dispute had neither region nor entropy of its own.
-        region = (
-            dispute.id if dispute.region is None else first.setdefault(dispute.region, dispute.id)
-        )
+        region = dispute.id if dispute.region is None else first[dispute.region]
         entropy = dispute.entropy
         if entropy is None:
             entropy = float(label_entropy(np.array([posterior]))[0])
         answer = answers.get(dispute.id)
         entries.append(_entry(run, dispute, region, entropy, pattern, slide, answer, handles))
-    return sorted(entries, key=_sorting(order, seed))
+    return entries
+
+
+def _first_numbers(
+    session: Session,
+    run: ConsensusRun,
+    order: Order,
+    seed: int,
+    state: State | None,
+    limit: int,
+) -> list[int] | None:
+    """The numbers of the first disputes, by the database; None where it can't tell.
+
+    The same products as in :func:`_sorting`, so that equals are equal here too.
+    """
+    numbers = select(Dispute.id).where(Dispute.run_id == run.id)
+    if order == "entropy" and session.scalar(
+        select(exists().where(Dispute.run_id == run.id, Dispute.entropy.is_(None)))
+    ):
+        return None
+    if state is not None:
+        numbers = numbers.where(is_decided() if state == "decided" else ~is_decided())
+    if order == "random":
+        drawn = sorted((drawn_place(number, seed), number) for number in session.scalars(numbers))
+        return [number for _, number in drawn[:limit]]
+    gain = Dispute.entropy * Dispute.weight * Dispute.severity
+    by: dict[Order, tuple[ColumnElement[Any], ...]] = {
+        "area": (Dispute.weight.desc(),),
+        "disagreement": (Dispute.severity.desc(), Dispute.weight.desc()),
+        "entropy": (gain.desc(), (Dispute.severity * Dispute.weight).desc()),
+    }
+    first = numbers.order_by(*by[order], Dispute.id).limit(limit)
+    return list(session.scalars(first))
 
 
 def places(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from annotation.tables import ProtocolVersion
@@ -23,6 +24,8 @@ __all__ = [
     "Inherited",
     "InheritedDecisions",
     "answers_in_force",
+    "is_decided",
+    "open_disputes",
 ]
 
 CLASS = "class"
@@ -32,7 +35,11 @@ REOPEN = "reopen"
 
 
 def answers_in_force(
-    session: Session, run: ConsensusRun, *, up_to: int | None = None
+    session: Session,
+    run: ConsensusRun,
+    *,
+    up_to: int | None = None,
+    disputes: Sequence[int] | None = None,
 ) -> dict[int, Decision]:
     """The last decision of each decided dispute of a run, by dispute; open ones are absent.
 
@@ -40,17 +47,46 @@ def answers_in_force(
     ----------
     up_to
         The last decision that counts; None takes all there are.
+    disputes
+        The only ones that are asked for; None asks for all of the run.
     """
+    last = _last_decisions(run)
+    if up_to is not None:
+        last = last.where(Decision.id <= up_to)
+    if disputes is not None:
+        last = last.where(Decision.dispute_id.in_(disputes))
+    rows = session.scalars(select(Decision).where(Decision.id.in_(last)))
+    return {row.dispute_id: row for row in rows if row.answer != REOPEN}
+
+
+def open_disputes(session: Session, run: ConsensusRun) -> int:
+    """How many disputes of a run wait for an answer."""
+    decided = select(func.count()).where(
+        Decision.id.in_(_last_decisions(run)), Decision.answer != REOPEN
+    )
+    disputes = select(func.count()).where(Dispute.run_id == run.id)
+    return (session.scalar(disputes) or 0) - (session.scalar(decided) or 0)
+
+
+def is_decided() -> ColumnElement[bool]:
+    """Whether a row of disputes has an answer in force, in a query over them."""
     last = (
+        select(func.max(Decision.id))
+        .where(Decision.dispute_id == Dispute.id)
+        .correlate(Dispute)
+        .scalar_subquery()
+    )
+    return exists().where(Decision.id == last, Decision.answer != REOPEN)
+
+
+def _last_decisions(run: ConsensusRun) -> Select[Any]:
+    """The last decision on each dispute of a run that has any."""
+    return (
         select(func.max(Decision.id))
         .join(Dispute, Decision.dispute_id == Dispute.id)
         .where(Dispute.run_id == run.id)
         .group_by(Decision.dispute_id)
     )
-    if up_to is not None:
-        last = last.where(Decision.id <= up_to)
-    rows = session.scalars(select(Decision).where(Decision.id.in_(last)))
-    return {row.dispute_id: row for row in rows if row.answer != REOPEN}
 
 
 @dataclass(frozen=True)

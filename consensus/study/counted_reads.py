@@ -39,24 +39,33 @@ class ExcludedRead:
 
 
 def pulled_reads(
-    session: Session, protocol_id: int, as_of_pull: int | None = None
+    session: Session, protocol_id: int, as_of_pull: int | None = None, *, slide: int | None = None
 ) -> list[tuple[Read, Slide, str, PullRead]]:
     """Every read of a protocol version, with its slide, handle and last pull up to ``as_of_pull``.
 
     In the order of slide, handle and replicate.
+
+    Parameters
+    ----------
+    slide
+        The key of the only slide that is asked for; None asks for all.
     """
     last = select(func.max(PullRead.id)).group_by(PullRead.read_id)
-    if as_of_pull is not None:
-        last = last.where(PullRead.pull_id <= as_of_pull)
-    rows = session.execute(
+    query = (
         select(Read, Slide, Annotator.handle, PullRead)
         .join(Slide, Read.slide_id == Slide.id)
         .join(Annotator, Read.annotator_id == Annotator.id)
         .join(PullRead, PullRead.read_id == Read.id)
-        .where(Read.protocol_id == protocol_id, PullRead.id.in_(last))
+        .where(Read.protocol_id == protocol_id)
         .order_by(Slide.name, Annotator.handle, Read.replicate)
     )
-    return [(read, slide, handle, pulled) for read, slide, handle, pulled in rows]
+    if slide is not None:
+        last = last.join(Read, PullRead.read_id == Read.id).where(Read.slide_id == slide)
+        query = query.where(Read.slide_id == slide)
+    if as_of_pull is not None:
+        last = last.where(PullRead.pull_id <= as_of_pull)
+    rows = session.execute(query.where(PullRead.id.in_(last)))
+    return [(read, on, handle, pulled) for read, on, handle, pulled in rows]
 
 
 def counted_reads(
@@ -65,6 +74,7 @@ def counted_reads(
     as_of_pull: int | None = None,
     *,
     replicate: int = 1,
+    slide: int | None = None,
 ) -> tuple[list[CountedRead], list[ExcludedRead]]:
     """The reads of a protocol version as they stood after a pull: those that count, and the rest.
 
@@ -72,8 +82,10 @@ def counted_reads(
     ----------
     replicate
         Which reading of each annotator counts.
+    slide
+        The key of the only slide that is asked for; None asks for all.
     """
-    rows = pulled_reads(session, protocol.id, as_of_pull)
+    rows = pulled_reads(session, protocol.id, as_of_pull, slide=slide)
     patients = _patients(session)
     # A correction that does not count itself leaves what it corrected in force.
     corrected = {
@@ -82,7 +94,7 @@ def counted_reads(
         if pulled.excluded is None and read.replicate == replicate
     }
     counted, excluded = [], []
-    for read, slide, handle, pulled in rows:
+    for read, on, handle, pulled in rows:
         reason = pulled.excluded
         if reason is None and read.replicate != replicate:
             reason = f"replicate {read.replicate}: "
@@ -90,42 +102,51 @@ def counted_reads(
         if reason is None and read.id in corrected:
             reason = f"corrected by read {corrected[read.id]}, which is based on it"
         if reason is not None:
-            excluded.append(ExcludedRead(read.id, handle, slide.name, reason))
+            excluded.append(ExcludedRead(read.id, handle, on.name, reason))
             continue
-        counted.append(_counted(read, handle, slide, patients))
+        counted.append(_counted(read, handle, on, patients))
     return counted, excluded
 
 
 def repeated_reads(
-    session: Session, protocol: ProtocolVersion, as_of_pull: int | None = None
+    session: Session,
+    protocol: ProtocolVersion,
+    as_of_pull: int | None = None,
+    *,
+    slide: int | None = None,
 ) -> tuple[dict[str, list[tuple[int, CountedRead]]], list[ExcludedRead]]:
     """The slides that an annotator read more than once: by handle the replicates and their reads.
 
     A read that goes back to another one of the same annotator, or to the same draft of somebody
     else's, is no second reading. It is left out and told, with reads that don't count anyway.
+
+    Parameters
+    ----------
+    slide
+        The key of the only slide that is asked for; None asks for all.
     """
-    rows = pulled_reads(session, protocol.id, as_of_pull)
+    rows = pulled_reads(session, protocol.id, as_of_pull, slide=slide)
     patients = _patients(session)
     based_on = {read.id: read.based_on_id for read, _, _, _ in rows}
     of_slide: dict[tuple[str, int], list[tuple[Read, Slide, PullRead]]] = defaultdict(list)
-    for read, slide, handle, pulled in rows:
-        of_slide[handle, slide.id].append((read, slide, pulled))
+    for read, on, handle, pulled in rows:
+        of_slide[handle, on.id].append((read, on, pulled))
     repeated: dict[str, list[tuple[int, CountedRead]]] = defaultdict(list)
     excluded = []
     for (handle, _), reads in of_slide.items():
         if len(reads) < 2:
             continue
         independent: dict[int, tuple[int, CountedRead]] = {}
-        for read, slide, pulled in reads:
+        for read, on, pulled in reads:
             origin = _origin(read.id, based_on)
             reason = pulled.excluded
             if reason is None and origin in independent:
                 earlier, _ = independent[origin]
                 reason = f"replicate {read.replicate} goes back to the same read as {earlier}"
             if reason is not None:
-                excluded.append(ExcludedRead(read.id, handle, slide.name, reason))
+                excluded.append(ExcludedRead(read.id, handle, on.name, reason))
                 continue
-            independent[origin] = read.replicate, _counted(read, handle, slide, patients)
+            independent[origin] = read.replicate, _counted(read, handle, on, patients)
         if len(independent) > 1:
             repeated[handle] += independent.values()
     return dict(repeated), excluded
@@ -139,7 +160,7 @@ def _origin(read: int, based_on: dict[int, int | None]) -> int:
 
 
 def _patients(session: Session) -> dict[int, str]:
-    return {row.id: row.name for row in session.scalars(select(Patient))}
+    return dict(session.execute(select(Patient.id, Patient.name)).all())
 
 
 def _counted(read: Read, handle: str, slide: Slide, patients: dict[int, str]) -> CountedRead:

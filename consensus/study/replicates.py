@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from annotation.tables import ProtocolVersion
+from annotation.tables import ProtocolVersion, Slide
 from consensus.comparing.comparisons import Method, within_raters
 from consensus.ratings import Ratings
 from consensus.study.counted_reads import ExcludedRead, repeated_reads
@@ -46,9 +46,12 @@ def rate_replicates(
     *,
     as_of_pull: int | None = None,
     include_derived: bool = False,
+    slide: Slide | None = None,
 ) -> StudyReplicates:
     """Rate what annotators read more than once; see :func:`consensus.study.study_ratings.rate`."""
-    repeated, excluded = repeated_reads(session, row, as_of_pull)
+    repeated, excluded = repeated_reads(
+        session, row, as_of_pull, slide=None if slide is None else slide.id
+    )
     ratings = {}
     for handle, reads in repeated.items():
         named = [replace(read, annotator=f"replicate {number}") for number, read in reads]

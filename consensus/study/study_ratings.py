@@ -81,6 +81,7 @@ def rate(
     as_of_pull: int | None = None,
     include_derived: bool = False,
     replicate: int = 1,
+    slide: Slide | None = None,
     wanted: Wanted | None = None,
 ) -> StudyRatings:
     """Rate everything that counts under a protocol version.
@@ -93,6 +94,8 @@ def rate(
         Count also what a person made by changing an object that pathquorum pushed.
     replicate
         Which reading of each annotator counts.
+    slide
+        The only one that is rated; None rates all.
     wanted
         What is asked for beside the ratings; None: where items lie.
 
@@ -102,11 +105,14 @@ def rate(
         No read counts.
     """
     wanted = Wanted() if wanted is None else wanted
-    reads, excluded = counted_reads(session, row, as_of_pull, replicate=replicate)
+    reads, excluded = counted_reads(
+        session, row, as_of_pull, replicate=replicate, slide=None if slide is None else slide.id
+    )
     if not reads:
         reasons = "; ".join(sorted({e.reason for e in excluded}))
         raise NoRatingsError(
             f"no read counts under protocol {row.name!r} version {row.version!r}"
+            + (f" on slide {slide.name!r}" if slide is not None else "")
             + (f" ({reasons})" if reasons else "")
             + "; bring some in with `pathquorum pull`"
         )

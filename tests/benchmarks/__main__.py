@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.benchmarks import (
     coverage,
     fusing,
+    growing,
     intervals,
     matching,
     overlaying,
@@ -64,6 +65,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "qupath": qupath_objects.run,
     "pushing": pushing.run,
     "reading": reading.run,
+    "growing": growing.run,
 }
 
 
