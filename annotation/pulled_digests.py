@@ -129,13 +129,16 @@ def check_pulled(session: Session, reads: Collection[int] | None = None) -> Pull
     Parameters
     ----------
     reads
-        The reads to look at; None for all.
+        The reads to look at; None for all. Of given reads only those pulls count of which anything
+        is left: that a pull is gone altogether shows where all are looked at.
     """
     found = PulledCheck()
-    recorded = _recorded(session)
     stored = _stored(session, reads)
-    if reads is not None:
-        recorded = {pair: told for pair, told in recorded.items() if pair[1] in reads}
+    if reads is None:
+        recorded = _recorded(session)
+    else:
+        told_of = _recorded(session, {pull for pull, _ in stored})
+        recorded = {pair: told for pair, told in told_of.items() if pair[1] in reads}
     for pull, read in sorted(recorded.keys() | stored):
         told = recorded.get((pull, read), [])
         if len(told) != 1:
@@ -153,10 +156,14 @@ def check_pulled(session: Session, reads: Collection[int] | None = None) -> Pull
     return found
 
 
-def _recorded(session: Session) -> dict[tuple[int, int], list[str | None]]:
-    """What the trail says of every pull of a read."""
+def _recorded(
+    session: Session, pulls: Collection[int] | None = None
+) -> dict[tuple[int, int], list[str | None]]:
+    """What the trail says of every pull of a read, or of these pulls."""
     found: dict[tuple[int, int], list[str | None]] = {}
     events = select(Event.subject, Event.new).where(Event.action == PULLED).order_by(Event.id)
+    if pulls is not None:
+        events = events.where(Event.subject.in_([f"pull:{pull}" for pull in sorted(pulls)]))
     for subject, new in session.execute(events):
         try:
             pull = int(subject.removeprefix("pull:"))
