@@ -175,7 +175,9 @@ def cell_areas(
 def distributions(mass: Floats) -> NDArray[np.float32]:
     """Rows that sum to 1, or stay 0 where they are 0; the last axis is the row's."""
     total = mass.sum(axis=-1, keepdims=True)
-    return np.divide(mass, total, out=np.zeros_like(mass), where=total > 0).astype(np.float32)
+    whole = np.where(total > 0, total, 1.0)
+    shares: NDArray[np.float32] = (mass / whole).astype(np.float32)
+    return shares
 
 
 def clean_shares(share: Floats) -> Floats:

@@ -1,0 +1,40 @@
+"""The image of a slide in the store, if it is still the one that was added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from annotation.errors import RefusedError, SlideError
+from annotation.slide_files import fingerprint
+from annotation.tables import Slide
+
+__all__ = ["unchanged_image"]
+
+
+def unchanged_image(slide: Slide) -> Path:
+    """The file that opens a slide, its fingerprint taken again.
+
+    A slide whose hashing was put off has nothing to be held against.
+
+    Raises
+    ------
+    SlideError
+        It has no image, or the image is gone.
+    RefusedError
+        Its files are not those that were added.
+    """
+    if slide.path is None or not Path(slide.path).is_file():
+        where = "was added without one" if slide.path is None else f"{slide.path!r} is gone"
+        raise SlideError(
+            f"slide {slide.name!r} has no image to read: it {where}; bring the file there, or leave "
+            "the slide out",
+            slide=slide.name,
+        )
+    path = Path(slide.path)
+    if slide.fingerprint is not None and fingerprint(path) != slide.fingerprint:
+        raise RefusedError(
+            f"slide {slide.name!r} is not the image that was added: its fingerprint differs; bring "
+            "the original file back",
+            slide=slide.name,
+        )
+    return path
