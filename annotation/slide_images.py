@@ -8,7 +8,25 @@ from annotation.errors import RefusedError, SlideError
 from annotation.slide_files import fingerprint
 from annotation.tables import Slide
 
-__all__ = ["unchanged_image"]
+__all__ = ["image_of", "unchanged_image"]
+
+
+def image_of(slide: Slide) -> Path:
+    """The file that opens a slide.
+
+    Raises
+    ------
+    SlideError
+        The slide was added without an image, or the image is gone.
+    """
+    if slide.path is None or not Path(slide.path).is_file():
+        where = "was added without one" if slide.path is None else f"stood at {slide.path!r}"
+        raise SlideError(
+            f"slide {slide.name!r} has no image here: it {where}; bring the file there, or make a "
+            "release without this slide",
+            slide=slide.name,
+        )
+    return Path(slide.path)
 
 
 def unchanged_image(slide: Slide) -> Path:
@@ -19,18 +37,11 @@ def unchanged_image(slide: Slide) -> Path:
     Raises
     ------
     SlideError
-        It has no image, or the image is gone.
+        It has no image.
     RefusedError
         Its files are not those that were added.
     """
-    if slide.path is None or not Path(slide.path).is_file():
-        where = "was added without one" if slide.path is None else f"{slide.path!r} is gone"
-        raise SlideError(
-            f"slide {slide.name!r} has no image to read: it {where}; bring the file there, or leave "
-            "the slide out",
-            slide=slide.name,
-        )
-    path = Path(slide.path)
+    path = image_of(slide)
     if slide.fingerprint is not None and fingerprint(path) != slide.fingerprint:
         raise RefusedError(
             f"slide {slide.name!r} is not the image that was added: its fingerprint differs; bring "

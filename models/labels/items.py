@@ -50,13 +50,13 @@ class ItemLabels:
     def votes_one_hot(self) -> NDArray[np.float64]:
         """1 where a rater said a class, (F, R * K), the classes of each rater side by side."""
         columns = len(self.raters) * len(self.classes)
-        said = self.votes[:, :, None] == np.arange(len(self.classes))
+        said = np.equal(self.votes[:, :, None], np.arange(len(self.classes)))
         return said.reshape(len(self.votes), columns).astype(np.float64)
 
     @property
     def hard_one_hot(self) -> NDArray[np.float64]:
         """1 for the class of the consensus, (F, K)."""
-        return (self.hard[:, None] == np.arange(len(self.classes))).astype(np.float64)
+        return np.equal(self.hard[:, None], np.arange(len(self.classes))).astype(np.float64)
 
 
 def item_labels(

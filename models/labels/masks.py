@@ -92,7 +92,7 @@ class SlideMasks:
         size_px
             Side in pixels of the tile.
         """
-        cuts = np.arange(size_px + 1) * (side_px / size_px)
+        cuts = np.arange(size_px + 1, dtype=np.float64) * (side_px / size_px)
         edges = self._edges.near(y_px, y_px + side_px)
         faces, local = np.unique(edges.polygon, return_inverse=True)
         edges = Edges(edges.x0, edges.y0, edges.x1, edges.y1, edges.sign, local.astype(np.int64))
