@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from annotation.errors import RefusedError, SlideError
 from annotation.slide_files import fingerprint
-from annotation.tables import Slide
 
-__all__ = ["image_of", "unchanged_image"]
+__all__ = ["Imaged", "image_of", "unchanged_image"]
 
 
-def image_of(slide: Slide) -> Path:
+class Imaged(Protocol):
+    """A slide's name, the path of its image, and the image's fingerprint, as the store has them."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - the class says it
+    @property
+    def path(self) -> str | None: ...  # noqa: D102
+    @property
+    def fingerprint(self) -> str | None: ...  # noqa: D102
+
+
+def image_of(slide: Imaged) -> Path:
     """The file that opens a slide.
 
     Raises
@@ -29,7 +40,7 @@ def image_of(slide: Slide) -> Path:
     return Path(slide.path)
 
 
-def unchanged_image(slide: Slide) -> Path:
+def unchanged_image(slide: Imaged) -> Path:
     """The file that opens a slide, its fingerprint taken again.
 
     A slide whose hashing was put off has nothing to be held against.
