@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from models.targets import OPEN
 
 __all__ = ["MaskSource", "SegmentationTask", "dice_of_classes", "to_input"]
 
+N = TypeVar("N", bound=np.generic)
 Augmentation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 # Of ImageNet, on which the encoders of the field were trained.
@@ -84,10 +85,11 @@ class SegmentationTask:
             images.append(_moved(pixels, turns, reflected, axes=(0, 1)))
             masks.append(
                 TileMask(
-                    *(
-                        _moved(getattr(mask, name), turns, reflected, axes=(-2, -1))
-                        for name in ("posterior", "hard", "votes", "in_domain", "labelled")
-                    )
+                    posterior=_moved(mask.posterior, turns, reflected, axes=(-2, -1)),
+                    hard=_moved(mask.hard, turns, reflected, axes=(-2, -1)),
+                    votes=_moved(mask.votes, turns, reflected, axes=(-2, -1)),
+                    in_domain=_moved(mask.in_domain, turns, reflected, axes=(-2, -1)),
+                    labelled=_moved(mask.labelled, turns, reflected, axes=(-2, -1)),
                 )
             )
         return MaskBatch.of(to_input(np.stack(images)), masks)
@@ -150,8 +152,7 @@ def _mean_dice(common: NDArray[np.float64], both: NDArray[np.float64]) -> float:
     return float(shares.mean()) if shares.size else 0.0
 
 
-def _moved(
-    values: NDArray[np.generic], turns: int, reflected: bool, *, axes: tuple[int, int]
-) -> NDArray[np.generic]:
+def _moved(values: NDArray[N], turns: int, reflected: bool, *, axes: tuple[int, int]) -> NDArray[N]:
+    """Turned by so many right angles, and then reflected or not."""
     turned = np.rot90(values, turns, axes=axes)
     return np.ascontiguousarray(np.flip(turned, axes[1]) if reflected else turned)
