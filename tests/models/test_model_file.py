@@ -162,7 +162,7 @@ def test_what_is_no_model_of_ours_is_refused_by_name(
     spoil(folder)
     with pytest.raises(ModelFileError, match=message) as refused:
         load_model(folder)
-    assert str(folder) in str(refused.value) or "architecture" in message or "argument" in message
+    assert str(folder) in str(refused.value)
     assert not Path("/tmp/unpickled-by-a-model").exists()
 
 
