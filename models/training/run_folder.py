@@ -10,11 +10,13 @@ from typing import Any
 
 from annotation.errors import ConflictError
 from annotation.paths import file_name, inside
+from models.errors import TrainingStoppedError
 from models.model_file import DESCRIPTION
 from models.training.checkpoints import Checkpoints
 from models.training.history import History
 from models.training.loop import Progress
 from models.training.settings import TrainingSettings
+from models.training.stopping import Stop
 
 __all__ = ["RunFolder", "Stages"]
 
@@ -34,6 +36,8 @@ class Stages:
         See :class:`models.training.checkpoints.Checkpoints`.
     watch
         Makes what is told after each batch of a stage, by the stage's name.
+    stop
+        Whether a signal came between two stages.
     histories
         Of the stages that are done, in their order.
     """
@@ -42,10 +46,24 @@ class Stages:
     settings: TrainingSettings
     frozen: Mapping[str, Any]
     watch: Callable[[str], Progress]
+    stop: Stop
     histories: dict[str, History] = field(default_factory=dict)
 
     def checkpoints(self, stage: str) -> Checkpoints:
-        """Those of a stage."""
+        """Those of a stage that is about to begin.
+
+        Raises
+        ------
+        TrainingStoppedError
+            A signal came.
+        """
+        if self.stop:
+            raise TrainingStoppedError(
+                f"{self.stop.signal} came before the stage {stage!r}; the training stands in "
+                f"{self.folder} and goes on there with --resume",
+                signal=self.stop.signal,
+                folder=self.folder,
+            )
         folder = inside(self.folder, file_name(stage, ""))
         return Checkpoints(folder, self.settings, {**self.frozen, "stage": stage})
 

@@ -24,6 +24,7 @@ from models.training.learnable import NO_PART, TRAIN, Learnable
 from models.training.loop import Progress
 from models.training.request import TrainingRequest
 from models.training.run_folder import RunFolder, Stages
+from models.training.stopping import Stop, listening
 
 __all__ = ["MAJORITY", "train"]
 
@@ -78,6 +79,8 @@ def train(
         The name is taken, or the folder holds a training that nobody asked to go on with.
     TrainingError
         One class only, or what :func:`models.training.loop.fit` says.
+    TrainingStoppedError
+        SIGTERM or SIGUSR1 came; what was done is kept.
     """
     baseline_name = f"{request.name}-{MAJORITY}"
     with_baseline = request.baseline and request.method != MAJORITY
@@ -108,11 +111,14 @@ def train(
         training=request.settings.to_dict(),
         notes=list(learnable.notes),
     )
-    made = _train(request, learnable, run, described, request.name, run.folder, watch)
-    baseline = None
-    if with_baseline:
-        described = msgspec.structs.replace(described, method=MAJORITY)
-        baseline = _train(request, learnable, run, described, baseline_name, run.baseline, watch)
+    with listening(wanted=True) as stop:
+        made = _train(request, learnable, run, described, request.name, run.folder, watch, stop)
+        baseline = None
+        if with_baseline:
+            described = msgspec.structs.replace(described, method=MAJORITY)
+            baseline = _train(
+                request, learnable, run, described, baseline_name, run.baseline, watch, stop
+            )
     with store.writing() as session:
         row = find_release(session, request.release)
         beside = None
@@ -143,6 +149,7 @@ def _train(
     name: str,
     folder: Path,
     watch: Watch,
+    stop: Stop,
 ) -> _Trained:
     """Train by the method that the description names, and save the model."""
     method = described.method
@@ -151,6 +158,7 @@ def _train(
         settings=request.settings,
         frozen=_frozen(described),
         watch=lambda stage: watch(method, stage),
+        stop=stop,
     )
     learnt = learnable.learn(method, request.settings, request.device, stages)
     metrics = learnable.figures(learnt.network)
