@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from annotation.store import Store
 from consensus.release import find_release
@@ -17,10 +16,9 @@ from models.datasets.releases import open_training_release
 from models.model_file import ModelDescription, save_model
 from models.noise.trainer import FINAL
 from models.registry import register_model, require_free
-from models.targets import Targets
 from models.training.curves import write_curves
 from models.training.history import History
-from models.training.learnable import NO_PART, TRAIN, Learnable
+from models.training.learnable import TRAIN, Learnable
 from models.training.loop import Progress
 from models.training.request import TrainingRequest
 from models.training.run_folder import RunFolder, Stages
@@ -106,7 +104,7 @@ def train(
         input=learnable.input,
         release=request.release,
         manifest_sha256=manifest_sha256,
-        split=_split(targets, learnable.slide_of),
+        split=learnable.split,
         method=request.method,
         training=request.settings.to_dict(),
         notes=list(learnable.notes),
@@ -180,14 +178,4 @@ def _frozen(described: ModelDescription) -> dict[str, Any]:
         "model": {"architecture": described.architecture, "arguments": described.arguments},
         "input": described.input,
         "code_version": described.code_version,
-    }
-
-
-def _split(targets: Targets, slide_of: Sequence[str]) -> dict[str, list[str]]:
-    """The slides of each part."""
-    slides = np.array(slide_of)
-    return {
-        str(part): sorted(set(slides[targets.part == part].tolist()))
-        for part in np.unique(targets.part)
-        if part != NO_PART
     }

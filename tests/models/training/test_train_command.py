@@ -281,6 +281,7 @@ def test_tiles_of_regions_are_learnt(store: Store, pathquorum: Pathquorum, tmp_p
     description = read_description(tmp_path / "run")
     assert description.arguments["hidden"] == 16
     assert description.training["direction"] == "min"
+    assert set(description.split) == {"train", "val", "test"}  # what is held back is told as well
     with (tmp_path / "run" / "history.csv").open(encoding="utf-8", newline="") as stream:
         figures = [float(row["nll"]) for row in csv.DictReader(stream)]
     assert result.json["best_epoch"] == 1 + int(np.argmin(figures))
