@@ -17,6 +17,7 @@ from tests.benchmarks import (
     coverage,
     fusing,
     intervals,
+    labelling,
     matching,
     overlaying,
     pulling,
@@ -60,6 +61,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "coverage": coverage.run,
     "qupath": qupath_objects.run,
     "pushing": pushing.run,
+    "labelling": labelling.run,
 }
 
 
