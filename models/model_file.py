@@ -7,7 +7,7 @@ the weights' digest stands in it, so that the two cannot be mixed up. Nothing is
 from __future__ import annotations
 
 import hashlib
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from safetensors.torch import load_model as _load_weights
 from safetensors.torch import save_model as _save_weights
 
 from annotation.paths import replacing
+from annotation.stores.schema import SOFTWARE_VERSION
 from models.architectures import build
 from models.errors import ModelFileError
 
@@ -80,12 +81,13 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     temperature: float = 1.0
     metrics: dict[str, Any] = msgspec.field(default_factory=dict)
     notes: list[str] = msgspec.field(default_factory=list)
-    code_version: str = msgspec.field(default_factory=lambda: version("pathquorum"))
+    code_version: str = SOFTWARE_VERSION
     weights_sha256: str = ""
     format: Literal["pathquorum-model/1"] = "pathquorum-model/1"
 
 
-class TrainedModel(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class TrainedModel:
     """A model ready to predict, and what is known of it."""
 
     network: torch.nn.Module

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.training.settings import TrainingSettings
 from models.training.task import Task
 
 __all__ = ["Part", "batches_of", "loaded"]
@@ -41,12 +42,13 @@ def batches_of(task: Task[B], batch: int) -> int:
 
 
 def loaded(
-    task: Task[B], *, seed: int, epoch: int, start: int, batch: int, parts: int, ahead: int
-) -> Iterator[list[Part[B]]]:
+    task: Task[B], settings: TrainingSettings, *, epoch: int, start: int, parts: int
+) -> Generator[list[Part[B]]]:
     """The epoch's batches from number ``start`` on, each in one part or in two halves.
 
     What ``Task.load`` raises is raised here, at its batch.
     """
+    seed, batch = settings.seed, settings.batch
     order = _generator(seed, ORDER, epoch).permutation(len(task))
     numbers = range(start, batches_of(task, batch))
 
@@ -58,10 +60,10 @@ def loaded(
             for index, half in enumerate(halves)
         ]
 
-    if ahead == 0:
+    if settings.ahead == 0:
         yield from map(load, numbers)
     else:
-        with closing(_ahead(load, numbers, ahead)) as batches:
+        with closing(_ahead(load, numbers, settings.ahead)) as batches:
             yield from batches
 
 

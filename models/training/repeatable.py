@@ -40,7 +40,7 @@ def repeatable(*, seed: int, deterministic: bool) -> Iterator[None]:
 def generators() -> dict[str, Any]:
     """The state of the generators of Python, numpy and torch, as a checkpoint can hold it."""
     version, internal, gauss = random.getstate()
-    drawn: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]  # noqa: NPY002
+    drawn: dict[str, Any] = np.random.get_state(legacy=False)  # noqa: NPY002
     return {
         "python": [version, list(internal), gauss],
         "numpy": {

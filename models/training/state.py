@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from models.errors import TrainingError
 from models.training.history import Epoch, History
 from models.training.repeatable import generators, put_back
 from models.training.settings import Direction, TrainingSettings
@@ -23,7 +24,9 @@ class TrainingState:
     Attributes
     ----------
     epoch, batch
-        The next batch; its number is that of the loader too.
+        The next batch.
+    step
+        How many are done in all epochs.
     loss_sum
         Of the epoch's items so far.
     parts
@@ -37,6 +40,7 @@ class TrainingState:
     scaler: torch.amp.GradScaler
     epoch: int = 0
     batch: int = 0
+    step: int = 0
     loss_sum: float = 0.0
     parts: int = 1
     history: History = field(default_factory=History)
@@ -47,10 +51,22 @@ class TrainingState:
         """Where the model's parameters are."""
         return next(self.model.parameters()).device
 
-    @property
-    def good(self) -> bool:
-        """Whether all weights are numbers."""
-        return all(bool(torch.isfinite(weights).all()) for weights in self.model.parameters())
+    def require_finite(self) -> None:
+        """Refuse to go on with weights that are no longer numbers.
+
+        Raises
+        ------
+        TrainingError
+            One of them is infinite or not a number.
+        """
+        for name, weights in self.model.state_dict().items():
+            if not torch.isfinite(weights).all():
+                raise TrainingError(
+                    f"{name!r} of the model is no longer finite in epoch {self.epoch + 1}, batch "
+                    f"{self.batch}; lower the learning rate, or clip the gradient",
+                    epoch=self.epoch,
+                    batch=self.batch,
+                )
 
     @classmethod
     def begin(cls, model: torch.nn.Module, settings: TrainingSettings) -> TrainingState:
@@ -116,6 +132,7 @@ class TrainingState:
             "place": {
                 "epoch": self.epoch,
                 "batch": self.batch,
+                "step": self.step,
                 "loss_sum": self.loss_sum,
                 "parts": self.parts,
             },
@@ -130,7 +147,7 @@ class TrainingState:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         place = state["place"]
-        self.epoch, self.batch = place["epoch"], place["batch"]
+        self.epoch, self.batch, self.step = place["epoch"], place["batch"], place["step"]
         self.loss_sum, self.parts = place["loss_sum"], place["parts"]
         self.history = History.from_dict(state["history"])
         self.best_weights = dict(state["best_weights"])
