@@ -27,7 +27,16 @@ from annotation.paths import replacing
 from models.errors import TileError
 from models.extras import needs
 
-__all__ = ["FORMAT", "Features", "FeaturesOrigin", "read_features", "read_origin", "write_features"]
+__all__ = [
+    "FORMAT",
+    "Features",
+    "FeaturesOrigin",
+    "read_coordinates",
+    "read_features",
+    "read_origin",
+    "read_rows",
+    "write_features",
+]
 
 FORMAT = "pathquorum-features/1"
 
@@ -207,6 +216,42 @@ def read_origin(path: Path) -> FeaturesOrigin:
     """
     with _Opened(path) as opened:
         return opened.origin()
+
+
+def read_coordinates(path: Path) -> tuple[FeaturesOrigin, NDArray[np.float64]]:
+    """Read what a file's features were made from and where the tiles lie, and none of the features.
+
+    Raises
+    ------
+    TileError
+        It is absent, corrupt or none of ours; the message names it.
+    """
+    with _Opened(path) as opened:
+        origin = opened.origin()
+        placed = opened.dataset("coordinates", (np.float64,), 2)[:]
+        if not np.isfinite(placed).all():
+            opened.refuse("it holds values that are not finite")
+    return origin, placed
+
+
+def read_rows(path: Path, rows: NDArray[np.int64]) -> NDArray[np.float32] | NDArray[np.float16]:
+    """Read the features of some tiles, (len(rows), D), in the order of the rows.
+
+    Raises
+    ------
+    TileError
+        The file is absent, corrupt or none of ours, or has fewer rows; the message names it.
+    """
+    ascending, place = np.unique(rows, return_inverse=True)
+    with _Opened(path) as opened:
+        features = opened.dataset("features", (np.float32, np.float16), _MOST_FEATURES)
+        if len(rows) and not 0 <= ascending[0] <= ascending[-1] < len(features):
+            opened.refuse(f"it has {len(features)} rows, and row {ascending[-1]} is asked for")
+        values = features[ascending]
+        if not np.isfinite(values).all():
+            opened.refuse("it holds values that are not finite")
+    found: NDArray[np.float32] | NDArray[np.float16] = values[place]
+    return found
 
 
 def _settings_text(settings: Mapping[str, Any]) -> str:
