@@ -67,6 +67,8 @@ class FeaturesOrigin:
         Where the weights come from: `folder`, `hub`, `self-supervised`, `fine-tuned` or `random`.
     precision
         What was computed in: `float32`, `float16` or `bfloat16`.
+    missing
+        How many tiles could not be read and were left out.
     """
 
     slide: str
@@ -80,6 +82,7 @@ class FeaturesOrigin:
     encoder_sha256: str
     weights: str
     precision: str
+    missing: int = 0
 
     @property
     def settings_sha256(self) -> str:
@@ -335,6 +338,7 @@ class _Opened:
             encoder_sha256=self._text("encoder_sha256"),
             weights=self._text("weights"),
             precision=self._text("precision"),
+            missing=int(attributes["missing"]),
         )
         if origin.settings_sha256 != self._text("settings_sha256"):
             self.refuse("its settings are not those that their hash was made of")

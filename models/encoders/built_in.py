@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from models.encoders.spec import EncoderSpec
+from models.encoders.spec import SELF_SUPERVISED_NAME, EncoderSpec
 
 __all__ = ["BUILT_IN", "SELF_SUPERVISED"]
 
 _HALF = (0.5, 0.5, 0.5)
 
 SELF_SUPERVISED = EncoderSpec(
-    name="self-supervised",
+    name=SELF_SUPERVISED_NAME,
     architecture="small",
     input_px=64,
     mpp=1.0,

@@ -40,7 +40,7 @@ class SmallNetwork(nn.Module):
         Channels of the first stage; each stage has twice as many as the one before.
     """
 
-    def __init__(self, width: int = 24) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
         channels = [width * 2**stage for stage in range(4)]
         self.depth = channels[-1]

@@ -33,7 +33,15 @@ from annotation.slides import LARGEST_MPP, SMALLEST_MPP
 from annotation.toml_table import TomlTable
 from models.errors import ModelFileError
 
-__all__ = ["SPEC_FILE", "EncoderSpec", "Feature", "Interpolation", "Precision", "read_spec"]
+__all__ = [
+    "SELF_SUPERVISED_NAME",
+    "SPEC_FILE",
+    "EncoderSpec",
+    "Feature",
+    "Interpolation",
+    "Precision",
+    "read_spec",
+]
 
 Feature = Literal["class", "class+mean", "mean", "pooled"]
 Interpolation = Literal["bilinear", "bicubic"]
@@ -41,6 +49,7 @@ Precision = Literal["float32", "float16", "bfloat16"]
 Argument = str | int | float | bool
 
 SPEC_FILE = "encoder.toml"
+SELF_SUPERVISED_NAME = "self-supervised"
 
 _LARGEST_INPUT_PX = 2048
 _LARGEST_FILE_BYTES = 1 << 16
