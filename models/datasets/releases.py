@@ -136,6 +136,7 @@ def targets_of(
     hard: NDArray[np.int64],
     votes: NDArray[np.int64],
     weight: NDArray[np.float32],
+    decided: NDArray[np.bool_],
     names: tuple[str, ...] = (),
 ) -> Targets:
     """Targets with patient, site and part from the slides that their items lie on.
@@ -163,6 +164,7 @@ def targets_of(
         classes=release.classes,
         ordered=release.ordered,
         raters=release.raters,
+        decided=decided,
         names=names,
         groups=groups,
         sites=sites,

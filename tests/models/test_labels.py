@@ -179,6 +179,7 @@ def test_what_is_open_outside_or_excluded_has_no_label_and_is_no_negative() -> N
     ]  # fmt: skip
     assert labels.in_domain.tolist() == [1, 1, 0, 1, 0, 0]
     assert labels.labelled.tolist() == [1, 1, 0, 0, 0, 0]
+    assert labels.decided.tolist() == [False, True, False, False, False, False]
     soft = tile_labels(quarters(), grid(3, 2, 10.0), CLASSES, RATERS, open_items="soft")
     np.testing.assert_allclose(soft.posterior[3], [0.5, 0.5, 0])
     np.testing.assert_allclose(soft.posterior[4], 0)
