@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adjudicate": ("consensus.commands.adjudication:adjudicate", "Decide what is disputed."),
     "release": ("consensus.commands.releases:release", "Freeze a training set."),
     "train": ("models.commands.train:train", "Train a model on a release."),
+    "encode": ("models.commands.encode:encode", "Turn slides into features."),
     "report": ("consensus.commands.report:report", "Write the concordance report."),
     "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
     "status": ("consensus.commands.status:status", "Where the study stands."),

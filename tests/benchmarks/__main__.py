@@ -18,6 +18,7 @@ from tests.benchmarks import (
     coverage,
     fusing,
     intervals,
+    labelling,
     matching,
     overlaying,
     pulling,
@@ -63,6 +64,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "coverage": coverage.run,
     "qupath": qupath_objects.run,
     "pushing": pushing.run,
+    "labelling": labelling.run,
     "noise": noise.run,
 }
 
