@@ -23,6 +23,7 @@ from tests.benchmarks import (
     pushing,
     qupath_objects,
     reviewing,
+    segmentation,
 )
 from tests.benchmarks.measure import cost_of, print_table
 
@@ -60,6 +61,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "coverage": coverage.run,
     "qupath": qupath_objects.run,
     "pushing": pushing.run,
+    "segmentation": segmentation.run,
 }
 
 
