@@ -25,6 +25,7 @@ from tests.benchmarks import (
     pushing,
     qupath_objects,
     reviewing,
+    segmentation,
 )
 from tests.benchmarks.measure import cost_of, print_table
 from tests.benchmarks.noise import report as noise
@@ -66,6 +67,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "pushing": pushing.run,
     "labelling": labelling.run,
     "noise": noise.run,
+    "segmentation": segmentation.run,
 }
 
 LONG = ("noise",)

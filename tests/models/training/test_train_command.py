@@ -296,8 +296,12 @@ def test_a_release_that_no_longer_matches_the_store_is_refused(
 
 
 def test_the_document_is_json_and_a_person_sees_a_table(
-    bags: Callable[..., CommandResult], pathquorum: Pathquorum, tmp_path: Path
+    bags: Callable[..., CommandResult],
+    pathquorum: Pathquorum,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     assert json.loads(bags("--no-baseline").out)["baseline"] is None
     shown = pathquorum(
         "train", "--release", "v1", "--features", tmp_path / "features", "--model", "mean",
