@@ -109,6 +109,7 @@ def train(
         training=request.settings.to_dict(),
         notes=list(learnable.notes),
     )
+    run.begin(request.settings, _frozen(described))
     with listening(wanted=True) as stop:
         made = _train(request, learnable, run, described, request.name, run.folder, watch, stop)
         baseline = None

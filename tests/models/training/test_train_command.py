@@ -189,6 +189,12 @@ def test_another_configuration_does_not_go_on(
     assert list(folder.glob("checkpoint-*.pt"))
     message = refused(bags("--method", "majority", "--resume", "--learning-rate", 0.5))
     assert "another settings.learning_rate: 0.01, now 0.5" in message
+    assert "another method: 'majority', now 'gce'" in refused(bags("--method", "gce", "--resume"))
+    noted = folder.parents[1] / "configuration.json"
+    kept = noted.read_bytes()
+    noted.write_bytes(b"no JSON")
+    assert "is not what pathquorum wrote" in refused(bags("--method", "majority", "--resume"))
+    noted.write_bytes(kept)
     with store.reading() as session:
         assert session.scalars(select(Model)).all() == []
     assert bags("--method", "majority", "--resume").status == 0
