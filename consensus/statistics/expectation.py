@@ -92,7 +92,8 @@ class Answers:
 
         Parameters
         ----------
-        prevalence : shape (K,)
+        prevalence : shape (K,) or (U, K)
+            Class frequencies: of all patterns, or of each.
         confusion : shape (R, K, K)
             Probability by rater, class said and true class.
         """

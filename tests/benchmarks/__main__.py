@@ -1,6 +1,7 @@
 """`make bench`: prints every benchmark with the machine and the versions it ran on.
 
-`python -m tests.benchmarks overlaying fusing` prints only these.
+`python -m tests.benchmarks overlaying fusing` prints only these; `noise` takes an hour and is printed
+only where it is named.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tests.benchmarks import (
     fusing,
     growing,
     intervals,
+    labelling,
     matching,
     overlaying,
     pulling,
@@ -25,8 +27,10 @@ from tests.benchmarks import (
     qupath_objects,
     reading,
     reviewing,
+    segmentation,
 )
 from tests.benchmarks.measure import cost_of, print_table
+from tests.benchmarks.noise import report as noise
 
 PACKAGES = (
     "numpy",
@@ -38,6 +42,7 @@ PACKAGES = (
     "scikit-learn",
     "openslide-bin",
     "simplejpeg",
+    "torch",
 )
 
 
@@ -66,7 +71,13 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "pushing": pushing.run,
     "reading": reading.run,
     "growing": growing.run,
+    "labelling": labelling.run,
+    "noise": noise.run,
+    "segmentation": segmentation.run,
 }
+
+LONG = ("noise",)
+"""An hour on two cores; run where they are named."""
 
 
 def main(names: list[str]) -> None:
@@ -76,7 +87,7 @@ def main(names: list[str]) -> None:
         raise SystemExit(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
     print(", ".join(f"{name} {version(name)}" for name in PACKAGES))
-    for name in names or BENCHMARKS:
+    for name in names or [name for name in BENCHMARKS if name not in LONG]:
         with tempfile.TemporaryDirectory() as folder:
             BENCHMARKS[name](Path(folder))
 

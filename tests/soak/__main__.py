@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.postgresql import Unavailable, running_server
 from tests.soak.crashing import COMMANDS, crash_all
 from tests.soak.crowding import crowd
+from tests.soak.killing_training import killed_training
 from tests.soak.places import Places
 from tests.soak.small_disks import COMMANDS as ON_A_DISK
 from tests.soak.small_disks import KIB, fill_postgresql, fill_sqlite
@@ -21,6 +22,7 @@ PROCESSES = {"sqlite": 4, "postgresql": 16}
 COMMANDS_EACH = 25
 KILLS = 200
 """Of each database, shared by the commands."""
+TRAINING_KILLS = 20
 DISK_STEPS = {"sqlite": 8 * KIB, "postgresql": 256 * KIB}
 """By how much the room on a disk grows from one attempt to the next."""
 
@@ -56,6 +58,12 @@ def main() -> None:
         f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, "
         f"SQLite {sqlite3.sqlite_version}"
     )
+    with tempfile.TemporaryDirectory() as folder:
+        found = killed_training(Path(folder), kills=TRAINING_KILLS, seed=1)
+        tell(
+            f"training: {found.kills} kills within {found.batches} batches; the weights are "
+            f"{'those' if found.same_weights else 'NOT THOSE'} of a training that was left alone"
+        )
     with tempfile.TemporaryDirectory() as folder, running_server() as server:
         for name, with_server in (("sqlite", None), ("postgresql", server)):
             (Path(folder) / name).mkdir()
