@@ -22,7 +22,24 @@ def block_means(pixels: Pixels, reduction: int) -> Pixels:
     """
     if reduction == 1:
         return pixels
-    return np.asarray(Image.fromarray(pixels).reduce(reduction))
+    height, width = pixels.shape[0] // reduction, pixels.shape[1] // reduction
+    count = reduction**2
+    kind = np.dtype(np.uint16 if 255 * count + count // 2 < 1 << 16 else np.uint32)
+    # Whole rows, then each colour by itself: three times as fast as Pillow's `reduce`, which
+    # widens the pixels to four bytes and back.
+    rows: NDArray[np.unsignedinteger] = pixels[::reduction].astype(kind)
+    for row in range(1, reduction):
+        rows += pixels[row::reduction]
+    rows = rows.reshape(height, -1)
+    sums: NDArray[np.unsignedinteger] = np.empty((height, width, 3), kind)
+    for colour in range(3):
+        columns = sums[..., colour]
+        columns[:] = rows[:, colour :: 3 * reduction]
+        for column in range(1, reduction):
+            columns += rows[:, 3 * column + colour :: 3 * reduction]
+    sums += kind.type(count // 2)
+    sums //= kind.type(count)
+    return sums.astype(np.uint8)
 
 
 def reduced_window(

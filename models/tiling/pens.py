@@ -10,8 +10,8 @@ from models.reading.resampling import Pixels
 
 __all__ = ["pen_marks"]
 
-# A felt tip leaves lines of a millimetre; tissue has specks of any colour.
-_SMALLEST_MARK_UM2 = 40_000.0
+# The end of a stroke at the edge of the scan is one too; tissue has smaller specks of any colour.
+_SMALLEST_MARK_UM2 = 10_000.0
 _HALO_UM = 40.0  # the pale edge of a stroke
 # Hue in degrees, from and to, and the least saturation. Haematoxylin and eosin, and DAB with it, lie
 # between 250 and 360 degrees or below 40; red ink shares eosin's hue, and is told by a saturation

@@ -23,6 +23,7 @@ _TISSUE_BOUNDS = {
     "smallest_um2": (0.0, 1e12),
     "largest_hole_um2": (0.0, 1e12),
     "min_saturation": (0.0, 1.0),
+    "max_saturation": (0.0, 1.0),
     "blur_mpp": (0.25, 64.0),
     "min_sharpness": (0.0, 1e6),
 }
@@ -40,9 +41,9 @@ class TissueSettings:
         The part of a tile that must be tissue.
     smallest_um2, largest_hole_um2
         Smaller pieces of tissue are dirt, and smaller holes belong to the tissue around them.
-    min_saturation
-        Saturation (0 to 1) below which nothing is tissue, wherever Otsu's threshold lies: on
-        empty glass it lies in the noise.
+    min_saturation, max_saturation
+        Between which saturations (0 to 1) the threshold lies, wherever Otsu's does: on empty
+        glass that lies in the noise, and where there is no glass it lies within the tissue.
     pens
         Whether pen marks are left out.
     blur_mpp, min_sharpness
@@ -59,6 +60,7 @@ class TissueSettings:
     smallest_um2: float = 50_000.0
     largest_hole_um2: float = 20_000.0
     min_saturation: float = 0.05
+    max_saturation: float = 0.2
     pens: bool = True
     blur_mpp: float = 2.0
     min_sharpness: float = 60.0

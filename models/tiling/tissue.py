@@ -36,7 +36,7 @@ def find_tissue(
 ) -> tuple[TissueMask, SlidePicture]:
     """Find the tissue of a slide; returns the mask, and the picture it was found on.
 
-    Otsu's threshold on saturation (or the settings' model), pen marks out before it is taken;
+    Otsu's threshold on saturation, within bounds (or the settings' model), pen marks out before;
     small pieces and holes are cleaned away, and what is blurred is left out at the end.
 
     Parameters
@@ -120,8 +120,9 @@ def tissue_model(name: str) -> TissueModel:
 
 def _by_saturation(pixels: Pixels, pen: Mask, settings: TissueSettings) -> Mask:
     values = saturation(pixels)
-    threshold = otsu_threshold(values[~pen]) if not pen.all() else 1.0
-    return values > max(threshold, settings.min_saturation)
+    glass_and_tissue = values[~pen]
+    threshold = otsu_threshold(glass_and_tissue) if glass_and_tissue.size else 1.0
+    return values > max(min(threshold, settings.max_saturation), settings.min_saturation)
 
 
 def _by_model(name: str, pixels: Pixels, mpp: float) -> Mask:

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     pulling,
     pushing,
     qupath_objects,
+    reading,
     reviewing,
 )
 from tests.benchmarks.measure import cost_of, print_table
@@ -34,6 +35,8 @@ PACKAGES = (
     "simpleitk",
     "crowd-kit",
     "scikit-learn",
+    "openslide-bin",
+    "simplejpeg",
 )
 
 
@@ -60,6 +63,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "coverage": coverage.run,
     "qupath": qupath_objects.run,
     "pushing": pushing.run,
+    "reading": reading.run,
 }
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from annotation.errors import InputError, SlideError
 from models.errors import TileError
 from models.reader import Reader, open_reader
+from models.reading.tiff_tiles import TiffTiles
 from tests.models.slides import texture, write_jpeg_tiff
 
 Floats = NDArray[np.float64]
@@ -41,14 +42,13 @@ def by_openslide_alone(path: Path, x: int, y: int, level: int, side: int) -> NDA
     size_px=st.integers(1, 300),
 )
 def test_unresampled_tiles_are_read_region_bit_for_bit(
-    slide_path: Path, x: int, y: int, level: int, size_px: int
+    slide_path: Path, from_tiff: Reader, x: int, y: int, level: int, size_px: int
 ) -> None:
     downsample = 2**level
-    with open_reader(slide_path, way="tiff") as reader:
-        assert reader.plan(mpp=0.25 * downsample, size_px=size_px).level == level
-        tile = reader.read(x * downsample, y * downsample, mpp=0.25 * downsample, size_px=size_px)
-    expected = by_openslide_alone(slide_path, x * downsample, y * downsample, level, size_px)
-    assert np.array_equal(tile, expected)
+    x_px, y_px, mpp = x * downsample, y * downsample, 0.25 * downsample
+    assert from_tiff.plan(mpp=mpp, size_px=size_px).level == level
+    tile = from_tiff.read(x_px, y_px, mpp=mpp, size_px=size_px)
+    assert np.array_equal(tile, by_openslide_alone(slide_path, x_px, y_px, level, size_px))
 
 
 @given(
@@ -58,14 +58,10 @@ def test_unresampled_tiles_are_read_region_bit_for_bit(
     size_px=st.integers(1, 200),
 )
 def test_both_ways_give_the_same_bits_at_any_place_size_and_resolution(
-    slide_path: Path, x: float, y: float, mpp: float, size_px: int
+    from_tiff: Reader, from_openslide: Reader, x: float, y: float, mpp: float, size_px: int
 ) -> None:
-    with (
-        open_reader(slide_path, way="tiff") as tiff,
-        open_reader(slide_path, way="openslide") as openslide_,
-    ):
-        first = tiff.read(x, y, mpp=mpp, size_px=size_px)
-        second = openslide_.read(x, y, mpp=mpp, size_px=size_px)
+    first = from_tiff.read(x, y, mpp=mpp, size_px=size_px)
+    second = from_openslide.read(x, y, mpp=mpp, size_px=size_px)
     assert first.shape == (size_px, size_px, 3)
     assert first.flags.writeable
     assert second.flags.writeable
@@ -101,7 +97,7 @@ def test_a_real_slide_is_read_from_the_tiff_as_openslide_shows_it(shared_data: P
         open_reader(shared_data / REAL) as tiff,
         open_reader(shared_data / REAL, way="openslide") as plain,
     ):
-        for _ in range(40):
+        for _ in range(16):
             x, y = rng.uniform(-200, 2200), rng.uniform(-200, 2960)
             mpp = float(rng.choice([0.499, 0.998, 0.5, 0.7, 4.0]))
             assert np.array_equal(
@@ -109,6 +105,31 @@ def test_a_real_slide_is_read_from_the_tiff_as_openslide_shows_it(shared_data: P
             )
         assert tiff.way(0).name == "tiff"
         assert plain.way(0).name == "openslide"
+
+
+@pytest.mark.parametrize(("x", "nearest"), [(10.4, 10), (10.5, 11), (-3.2, -3), (-3.6, -4)])
+def test_a_corner_is_moved_to_the_nearest_pixel(
+    slide_path: Path, from_tiff: Reader, x: float, nearest: int
+) -> None:
+    tile = from_tiff.read(x, 64 + x, mpp=0.25, size_px=32)
+    assert np.array_equal(tile, by_openslide_alone(slide_path, nearest, 64 + nearest, 0, 32))
+
+
+def test_what_neighbours_share_is_decoded_once(
+    slide_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_reader(slide_path) as reader:
+        reader.way(0)
+        decoded, decode = [], TiffTiles.decoded
+
+        def counting(self: TiffTiles, level: int, column: int, row: int) -> NDArray[np.uint8]:
+            decoded.append((column, row))
+            return decode(self, level, column, row)
+
+        monkeypatch.setattr(TiffTiles, "decoded", counting)
+        for x in range(100, 500, 50):
+            reader.read(x, 20, mpp=0.25, size_px=50)
+    assert sorted(decoded) == [(column, 0) for column in range(4)]
 
 
 def test_whole_factors_are_the_mean_of_what_openslide_reads(slide_path: Path) -> None:
@@ -190,11 +211,19 @@ def test_a_level_that_openslide_interpolates_is_left_to_it(tmp_path: Path) -> No
         assert reader.way(0).name == "tiff"
 
 
-def test_other_compressions_and_files_are_left_to_openslide(
-    shared_data: Path, tmp_path: Path
-) -> None:
-    boxes = shared_data / "wsi" / "openslide_fixtures" / "boxes.tiff"
-    assert "ADOBE_DEFLATE" in aside(boxes, mpp=0.25)
+@pytest.mark.parametrize("file", ["openslide_fixtures/boxes.tiff", "pathml_small_HE_levels.tiff"])
+def test_other_compressions_are_left_to_openslide(shared_data: Path, file: str) -> None:
+    assert "ADOBE_DEFLATE" in aside(shared_data / "wsi" / file, mpp=0.25)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["openslide_fixtures/unreadable.svs", "openslide_fixtures/unopenable.tiff", "pathml_smalltif.tif"],
+)  # fmt: skip
+def test_real_files_that_are_broken_or_no_slides_are_refused(shared_data: Path, file: str) -> None:
+    with pytest.raises(SlideError) as caught:
+        open_reader(shared_data / "wsi" / file)
+    assert "\n" not in str(caught.value)
 
 
 def test_pixels_that_differ_from_openslides_are_noticed(

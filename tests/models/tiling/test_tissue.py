@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from annotation.demo.slides import demo_slides
 from annotation.errors import InputError
 from models.errors import TileError
 from models.reader import Reader, open_reader
+from models.tiling.grid import lay_grid
 from models.tiling.mask import TissueMask
 from models.tiling.pens import pen_marks
-from models.tiling.settings import TissueSettings
+from models.tiling.settings import TileSettings, TissueSettings
 from models.tiling.sharpness import laplacian_variance
 from models.tiling.tissue import find_tissue, otsu_threshold, saturation
 from tests.models.slides import texture, write_jpeg_tiff
@@ -79,6 +81,21 @@ def test_pens_and_blur_can_be_kept(marked: Reader, marked_slide: MarkedSlide) ->
     assert not found.pen.any()
     tissue = at_level_0(found.tissue, found, marked_slide.tissue)
     assert tissue[marked_slide.strokes["blue"]].mean() > 0.9
+
+
+def test_only_what_was_scanned_is_looked_at(marked: Reader, marked_slide: MarkedSlide) -> None:
+    """As slides of some scanners have it, whose files are larger than the scan."""
+    whole, _ = find_tissue(marked, TissueSettings(min_sharpness=0))
+    marked.slide = replace(marked.slide, bounds=(640, 320, 1000, 1200))
+    part, picture = find_tissue(marked, TissueSettings(min_sharpness=0, smallest_um2=0))
+    assert (part.x_px, part.y_px, part.cell_px) == (640.0, 320.0, 16.0)
+    assert picture.pixels.shape == (75, 63, 3)
+    agreeing = part.tissue[10:70, 10:50] == whole.tissue[20 + 10 : 20 + 70, 40 + 10 : 40 + 50]
+    assert agreeing.mean() > 0.99
+    grid = lay_grid(marked.slide, TileSettings(mpp=1.0, size_px=64, edge="drop"), part)
+    assert grid.x_px.min() >= 640
+    assert grid.x_px.max() + grid.side_px <= 1640
+    assert grid.y_px.min() >= 320
 
 
 def test_the_same_is_found_by_several_threads(marked: Reader) -> None:
