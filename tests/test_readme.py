@@ -17,6 +17,7 @@ from annotation.cli import run
 from annotation.handed_scripts import SCRIPTS
 from tests.conftest import PROJECT_ROOT, CommandResult
 from tests.pictures import FILES, SOFTWARE, draw_pictures
+from tests.report_picture import FILE as REPORT
 from tests.step_pictures import STEPS, draw_steps
 from tests.test_command_line import EVERY_COMMAND
 
@@ -81,7 +82,8 @@ def test_the_pictures_are_those_of_the_demo(
 ) -> None:
     """Drawn twice they are the same bytes, and they show what the README's show."""
     shown = {Path(path).name: alt for alt, path in re.findall(r"!\[(.*?)\]\((.*?)\)", README)}
-    assert set(shown) == set(FILES)
+    assert set(shown) == {*FILES, REPORT}
+    assert (PROJECT_ROOT / "docs" / REPORT).stat().st_size < 300_000
     assert min(len(alt) for alt in shown.values()) > 60
     first, second = (draw_pictures(demo_output[0], tmp_path / name) for name in ("one", "two"))
     for one, two in zip(first, second, strict=True):
