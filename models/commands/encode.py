@@ -80,9 +80,27 @@ _NAMED = 5
     metavar="DIR",
     help="Also a picture of each slide with its tissue and tiles.",
 )
-@click.option("--batch", type=click.IntRange(1, 4096), default=64, show_default=True)
-@click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 4096),
+    default=64,
+    show_default=True,
+    help="Tiles that go through the encoder at a time.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    default=2,
+    show_default=True,
+    help="How many read tiles.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Auto: a GPU where there is one.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["float32", "float16", "bfloat16"]),

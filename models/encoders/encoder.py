@@ -39,6 +39,7 @@ __all__ = [
     "RANDOM",
     "SELF_TRAINED",
     "Encoder",
+    "chosen_device",
     "load_encoder",
     "normalised",
     "note_on",
@@ -226,6 +227,22 @@ def spec_beside(weights: Path) -> EncoderSpec | None:
     return read_spec(path) if path.is_file() else None
 
 
+def chosen_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu` or `cuda` stands for.
+
+    Raises
+    ------
+    ModelFileError
+        A GPU is asked for, and torch finds none.
+    """
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if available else "cpu")
+    if name == "cuda" and not available:
+        raise ModelFileError("there is no GPU that torch can use; pass --device cpu")
+    return torch.device(name)
+
+
 def note_on(weights: str) -> str | None:
     """What must be said of features by weights of this origin."""
     return {
@@ -274,7 +291,7 @@ def _load_into(network: nn.Module, spec: EncoderSpec, weights: Weights) -> None:
 def _ready(
     spec: EncoderSpec, network: nn.Module, weights: str, device: str, precision: Precision | None
 ) -> Encoder:
-    chosen = _device(device)
+    chosen = chosen_device(device)
     if precision is None:
         precision = spec.precision if chosen.type == "cuda" else "float32"
     facts = msgspec.json.encode(spec.decides_features(), order="sorted")
@@ -296,12 +313,3 @@ def _ready(
             encoder=spec.name,
         ) from None
     return encoder
-
-
-def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda" if available else "cpu")
-    if name == "cuda" and not available:
-        raise ModelFileError("there is no GPU that torch can use; pass --device cpu")
-    return torch.device(name)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from annotation.errors import PathquorumError
 from models.encoders.built_in import SELF_SUPERVISED
-from models.encoders.encoder import SELF_TRAINED, save_encoder, spec_beside
+from models.encoders.encoder import SELF_TRAINED, chosen_device, save_encoder, spec_beside
 from models.encoders.self_supervised import train_encoder
 from models.encoding import SlideImage, open_image, tiles_of
 from models.reading.ahead import iterate
@@ -57,7 +57,9 @@ def own_encoder(
         told(f"The encoder in {folder} is of other tiles; it is trained again.")
     tiles = sample_tiles(slides, settings, seed=seed, threads=threads, told=told)
     told(f"Training a small encoder on {len(tiles):,} tiles of {len(slides)} slides.")
-    network, made_by = train_encoder(tiles, spec, seed=seed, device=device, progress=progress)
+    network, made_by = train_encoder(
+        tiles, spec, seed=seed, device=chosen_device(device), progress=progress
+    )
     facts = {**made_by, "settings_sha256": settings.sha256, "slides": [s.name for s in slides]}
     save_encoder(folder, spec, network, weights=SELF_TRAINED, made_by=facts)
     return folder

@@ -30,6 +30,7 @@ __all__ = ["Spread", "require_spread", "spread_of", "train_encoder", "vicreg_los
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
+_CPU = torch.device("cpu")
 _INVARIANCE, _VARIANCE, _COVARIANCE = 25.0, 25.0, 1.0
 _EMBEDDING = 512
 _BATCH = 128
@@ -112,7 +113,7 @@ def train_encoder(
     spec: EncoderSpec,
     *,
     seed: int = 0,
-    device: str = "cpu",
+    device: torch.device = _CPU,
     progress: Progress | None = None,
 ) -> tuple[nn.Module, dict[str, float | int]]:
     """Train a network on tiles.
@@ -139,10 +140,10 @@ def train_encoder(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(spec)
+        network = build_network(spec).eval()
         with torch.no_grad():
             depth = network(torch.zeros(1, 3, spec.input_px, spec.input_px)).shape[1]
-        model = _Siamese(network, depth).to(device, memory_format=torch.channels_last)
+        model = _Siamese(network, depth).to(device)
     batch = min(_BATCH, len(tiles))
     task = _ViewTask(model, tiles, spec)
     settings = TrainingSettings(
@@ -212,7 +213,7 @@ def require_spread(spread: Spread) -> None:
 
 
 def _embedded(
-    network: nn.Module, tiles: NDArray[np.uint8], spec: EncoderSpec, device: str
+    network: nn.Module, tiles: NDArray[np.uint8], spec: EncoderSpec, device: torch.device
 ) -> NDArray[np.float32]:
     from models.encoders.encoder import normalised
 
