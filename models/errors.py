@@ -9,13 +9,20 @@ The branches that this package adds to the tree drawn in ``annotation/errors.py`
     │   └── TileError               tiles or features that are absent, corrupt or of other settings
     └── RefusedError
         └── TrainingError           training that cannot begin, or had to stop
+            └── TrainingStoppedError    a signal asked it to; it can go on where it was
 """
 
 from __future__ import annotations
 
 from annotation.errors import InputError, RefusedError
 
-__all__ = ["MissingWeightsError", "ModelFileError", "TileError", "TrainingError"]
+__all__ = [
+    "MissingWeightsError",
+    "ModelFileError",
+    "TileError",
+    "TrainingError",
+    "TrainingStoppedError",
+]
 
 
 class ModelFileError(InputError):
@@ -32,3 +39,7 @@ class TileError(InputError):
 
 class TrainingError(RefusedError):
     """Training that cannot begin, or had to stop."""
+
+
+class TrainingStoppedError(TrainingError):
+    """A signal asked the training to stop; ``signal`` says which, ``folder`` where it can go on."""
