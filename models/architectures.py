@@ -14,7 +14,14 @@ from models.errors import ModelFileError
 __all__ = ["ARCHITECTURES", "build"]
 
 # name: module:callable, which takes the arguments by name and returns a torch.nn.Module
-ARCHITECTURES: dict[str, str] = {}
+ARCHITECTURES: dict[str, str] = {
+    "abmil": "models.mil.networks:GatedAttentionNetwork",
+    "clam-sb": "models.mil.clam:ClamNetwork",
+    "max": "models.mil.networks:MaxNetwork",
+    "mean": "models.mil.networks:MeanNetwork",
+    "tile-mlp": "models.mil.networks:TileNetwork",
+    "torchmil": "models.mil.torchmil_models:TorchmilNetwork",
+}
 
 
 def build(name: str, arguments: Mapping[str, Any]) -> torch.nn.Module:

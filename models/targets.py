@@ -23,7 +23,7 @@ OPEN = -1
 NO_SITE = -1
 
 _SUM_TOLERANCE = 1e-4
-_NAMES = ("classes", "ordered", "raters", "names", "groups", "sites")
+_NAMES = ("classes", "ordered", "raters", "names", "groups", "sites", "decided")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,6 +50,8 @@ class Targets:
         What the columns of ``posterior`` and ``votes`` stand for.
     ordered
         Whether the classes are grades, the lowest first.
+    decided : shape (n,), bool
+        Whether an adjudicator gave the class: it stands whatever raters said. None where nobody did.
     names
         Of the items; empty where they have none.
     groups, sites
@@ -66,6 +68,7 @@ class Targets:
     classes: tuple[str, ...]
     ordered: bool
     raters: tuple[str, ...]
+    decided: NDArray[np.bool_] | None = None
     names: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
@@ -84,6 +87,8 @@ class Targets:
                     f"targets of {n} items, {n_classes} classes and {n_raters} raters have a "
                     f"{name} of shape {found}; give {shape}"
                 )
+        if self.decided is not None and self.decided.shape != (n,):
+            raise InputError(f"decided is of shape {self.decided.shape} for {n} items; give ({n},)")
         if self.names and len(self.names) != n:
             raise InputError(f"{len(self.names)} names for {n} items; give each its own, or none")
         for name in ("hard", "votes"):
@@ -123,7 +128,8 @@ class Targets:
             f.name: getattr(self, f.name)[indices] for f in fields(self) if f.name not in _NAMES
         }
         names = tuple(self.names[i] for i in indices.tolist()) if self.names else ()
-        return replace(self, **taken, names=names)
+        decided = None if self.decided is None else self.decided[indices]
+        return replace(self, **taken, names=names, decided=decided)
 
     def indices_of(self, part: str) -> NDArray[np.int64]:
         """The items of a part of the split."""

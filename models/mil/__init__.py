@@ -1,0 +1,1 @@
+"""Classifiers of bags: slides as sets of tiles."""
