@@ -1,4 +1,4 @@
-"""The way back: from a pushed object, a release or a run to the reads and decisions behind it."""
+"""The way back: from a pushed object, a model, a release or a run to the reads and decisions behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from annotation.tables import (
 from consensus.push_regions import origin_of
 from consensus.runs import last_pull_before
 from consensus.study.counted_reads import counted_reads
-from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute, Release
+from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute, Model, Release
 
 __all__ = ["trace"]
 
@@ -38,8 +38,9 @@ def trace(session: Session, identifier: str) -> dict[str, Any]:
     Parameters
     ----------
     identifier
-        The UUID of a pushed or a drawn object, a release's name or its manifest's SHA-256, or
-        ``run:N``, ``dispute:N``, ``read:N``.
+        The UUID of a pushed or a drawn object, a release's name or its manifest's SHA-256, a
+        model's name or its weights' SHA-256, or ``run:N``, ``dispute:N``, ``read:N``. Where a
+        release has a model's name, ``model:NAME`` means the model.
 
     Raises
     ------
@@ -57,10 +58,38 @@ def trace(session: Session, identifier: str) -> dict[str, Any]:
         )
     ).first()
     if release is None:
-        raise _unknown(identifier)
+        return _of_model(session, identifier)
     return {
         "id": identifier,
         "kind": "release",
+        **_release(release),
+        **_run(session, release.run_id),
+    }
+
+
+def _of_model(session: Session, identifier: str) -> dict[str, Any]:
+    name = identifier.removeprefix("model:")
+    model = session.scalars(
+        select(Model).where((Model.name == name) | (Model.weights_sha256 == name.lower()))
+    ).first()
+    if model is None:
+        raise _unknown(identifier)
+    release = session.get_one(Release, model.release_id)
+    baseline = None if model.baseline_id is None else session.get_one(Model, model.baseline_id)
+    return {
+        "id": identifier,
+        "kind": "model",
+        "model": {
+            "model": model.name,
+            "at": model.at,
+            "method": model.method,
+            "config": model.config,
+            "metrics": model.metrics,
+            "baseline": None if baseline is None else baseline.name,
+            "folder": model.folder,
+            "weights_sha256": model.weights_sha256,
+            "software_version": model.software_version,
+        },
         **_release(release),
         **_run(session, release.run_id),
     }
@@ -281,7 +310,7 @@ def _release(row: Release) -> dict[str, Any]:
 def _unknown(identifier: str) -> UnknownNameError:
     return UnknownNameError(
         f"nothing on record is {identifier!r}; give the UUID of an object, a release's name or "
-        "manifest SHA-256, or run:N, dispute:N or read:N",
+        "manifest SHA-256, a model's name or weights SHA-256, or run:N, dispute:N or read:N",
         kind="id",
         name=identifier,
     )
