@@ -99,7 +99,8 @@ class PatientDraws:
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum over each patient's items of their values (n,), shape (C,)."""
-        return np.bincount(self.patient, weights=values, minlength=self.n_patients)
+        summed = np.bincount(self.patient, weights=values, minlength=self.n_patients)
+        return summed.astype(np.float64, copy=False)
 
     def count(self, items: NDArray[np.bool_]) -> int:
         """How many patients have any of these items."""

@@ -79,7 +79,8 @@ class Scored:
     @property
     def said(self) -> NDArray[np.int64]:
         """The most probable class of each item, (n,)."""
-        return self.probabilities.argmax(axis=1)
+        most: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return most
 
     @property
     def weight(self) -> NDArray[np.float64]:
@@ -99,12 +100,9 @@ class Scored:
         distance: NDArray[np.float64] = (apart**2).sum(axis=1)
         return distance
 
-    def of(self, items: NDArray[np.int64] | NDArray[np.bool_]) -> Scored:
-        """Some of the items."""
-        number = np.arange(len(self.reference))[items]
-        return Scored(
-            self.probabilities[number], self.reference[number], self.targets.subset(number)
-        )
+    def of(self, items: NDArray[np.int64]) -> Scored:
+        """Some of the items, by their numbers."""
+        return Scored(self.probabilities[items], self.reference[items], self.targets.subset(items))
 
     def predicted_by(self, probabilities: NDArray[np.float64]) -> Scored:
         """The same items with other probabilities."""
@@ -206,7 +204,7 @@ def site_figures(of: Scored, method: Method) -> dict[str, dict[str, object]]:
     """Overall figures of each site by itself."""
     document: dict[str, dict[str, object]] = {}
     for site in np.unique(of.targets.site).tolist():
-        own = of.of(of.targets.site == site)
+        own = of.of(np.flatnonzero(of.targets.site == site))
         draws = method.draws(own.targets.group)
         document[of.targets.site_name(site)] = {
             "items": len(own.reference),
