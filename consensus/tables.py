@@ -14,7 +14,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from annotation.tables import Base
 
-__all__ = ["ConsensusItem", "ConsensusRun", "Decision", "Dispute", "Model", "PatientPart", "Release"]
+__all__ = [
+    "ConsensusItem",
+    "ConsensusRun",
+    "Decision",
+    "Dispute",
+    "Model",
+    "PatientPart",
+    "Release",
+]
 
 BigKey = BigInteger().with_variant(Integer, "sqlite")
 

@@ -20,7 +20,9 @@ ARCHITECTURES: dict[str, str] = {
     "max": "models.mil.networks:MaxNetwork",
     "mean": "models.mil.networks:MeanNetwork",
     "tile-mlp": "models.mil.networks:TileNetwork",
+    "smp": "models.segmentation.smp_networks:smp_network",
     "torchmil": "models.mil.torchmil_models:TorchmilNetwork",
+    "unet": "models.segmentation.unet:UNet",
 }
 
 

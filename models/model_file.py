@@ -56,8 +56,9 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         The training set.
     split
         The slides of each part that the training saw or held back.
-    method, training
-        The noise-robust method and the settings of the loop.
+    method, found, training
+        The noise-robust method, its parameters and what it found of the raters, and the settings of
+        the loop.
     temperature
         By which logits are divided before they become probabilities; 1 where nobody fitted it.
     metrics
@@ -78,6 +79,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     split: dict[str, list[str]]
     method: str
     training: dict[str, Any]
+    found: dict[str, Any] = msgspec.field(default_factory=dict)
     temperature: float = 1.0
     metrics: dict[str, Any] = msgspec.field(default_factory=dict)
     notes: list[str] = msgspec.field(default_factory=list)

@@ -169,9 +169,8 @@ def maximise(
     ----------
     start : shape (U, K) or (R, K, K)
         Class probabilities to start from, or confusion matrices.
-    fixed_prevalence : shape (K,) or (U, K)
-        Class frequencies that are held, of all patterns or of each; None re-estimates them in each
-        step.
+    fixed_prevalence : shape (K,)
+        Class frequencies that are held; None re-estimates them in each step.
     pseudo_items : shape (K, K)
         Items by class said and true class that every rater is taken to have answered before.
     stopping

@@ -106,7 +106,7 @@ class AnnotatorLayer(Objective):
     References
     ----------
     Rodrigues & Pereira (2018), arXiv:1709.01779, on the layer; Tanno et al. (2019),
-    arXiv:1902.03680, equation 5, on probabilities and the trace.
+    arXiv:1902.03680, on probabilities and the trace.
     """
 
     votes: torch.Tensor

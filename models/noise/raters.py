@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from consensus.fusion import MAX_ITERATIONS, TOLERANCE, dawid_skene
+from consensus.fusion import dawid_skene
 from consensus.ratings import Ratings
-from consensus.statistics.expectation import Answers, maximise
+from consensus.statistics.expectation import Answers
 from models.noise.objectives import one_hot
 from models.noise.taking_part import decided_among
 from models.targets import Targets
@@ -27,7 +27,6 @@ PSEUDO_ITEMS = 0.1
 Without them what was never said in a class would stay impossible, whatever a classifier holds.
 """
 
-_ROUNDS = 20
 _TEMPERATURES = 0.25, 20.0
 
 
@@ -83,11 +82,15 @@ def estimate_raters(targets: Targets, items: NDArray[np.int64]) -> RaterEstimate
 def refine(
     votes: NDArray[np.int64], predicted: NDArray[np.float64], start: RaterEstimate
 ) -> RaterEstimate:
-    """Dawid-Skene with a classifier's prediction of each item in the place of class frequencies.
+    """One round of Dawid-Skene with a classifier's prediction of each item as its class frequencies.
 
-    Raters' confusions and a temperature of the predictions are raised in turn until the likelihood
-    of the votes stands still. The temperature says how far the classifier is to be believed; it is
+    With the raters' confusions from the start and the predictions as prior: a posterior, from that
+    the confusions again, and from them the posterior. Before each, a temperature of the predictions
+    is set at which the votes are likeliest. It says how far the classifier is to be believed, and is
     estimated from the votes as the raters are, so that nothing is asked of the truth.
+
+    It is one round and not many because what the votes are likeliest under is not always what is
+    true: where a classifier is poor, or raters err together, more rounds drift.
 
     Parameters
     ----------
@@ -103,7 +106,6 @@ def refine(
     """
     n_classes = predicted.shape[1]
     answers = Answers.of(votes.astype(np.int32), np.ones(len(votes)), n_classes)
-    pseudo_items = np.full((n_classes, n_classes), PSEUDO_ITEMS)
     logs = np.log(np.maximum(predicted, _LEAST))
     certain = start.posterior[start.decided]
 
@@ -112,25 +114,17 @@ def refine(
         softened[start.decided] = certain
         return softened
 
-    confusion = start.confusion.transpose(0, 2, 1)  # by class said and true class
-    temperature = 1.0
-    for _ in range(_ROUNDS):
-        previous = temperature
+    def posterior(confusion: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         temperature = _best_temperature(answers, prior, confusion)
-        fit = maximise(
-            answers,
-            start=confusion,
-            fixed_prevalence=prior(temperature),
-            pseudo_items=pseudo_items,
-            tolerance=TOLERANCE,
-            max_iterations=MAX_ITERATIONS,
-        )
-        confusion = fit.confusion
-        if abs(np.log(temperature / previous)) < _STILL:
-            break
-    posterior = fit.posterior.copy()
-    posterior[start.decided] = certain
-    return RaterEstimate(posterior, confusion.transpose(0, 2, 1), start.decided, temperature)
+        expected, _ = answers.expect(prior(temperature), confusion)
+        expected[start.decided] = certain
+        return expected, temperature
+
+    first, _ = posterior(start.confusion.transpose(0, 2, 1))  # by class said and true class
+    counts = answers.count(first) + PSEUDO_ITEMS
+    confusion = counts / counts.sum(axis=1, keepdims=True)
+    refined, temperature = posterior(confusion)
+    return RaterEstimate(refined, confusion.transpose(0, 2, 1), start.decided, temperature)
 
 
 def _best_temperature(
@@ -144,7 +138,7 @@ def _best_temperature(
         lambda log: -answers.expect(prior(float(np.exp(log))), confusion)[1],
         bounds=(low, high),
         method="bounded",
-        options={"xatol": _STILL},
+        options={"xatol": 1e-3},
     )
     return float(np.exp(found.x))
 
@@ -158,4 +152,3 @@ def _softened(logs: NDArray[np.float64], temperature: float) -> NDArray[np.float
 
 
 _LEAST = 1e-10
-_STILL = 1e-3

@@ -189,6 +189,7 @@ def test_halved_batches_stay_halved(folder: Path) -> None:
     task, alone = Cramped(), Cramped()
     history = fit(task, EVERY_BATCH, checkpoints=checkpoints(folder))
     assert history.halved
+    assert max(map(len, task.seen)) == 8  # it does not have to run out again
     assert history == fit(alone, SETTINGS)
     assert same_weights(task.model, alone.model)
 
