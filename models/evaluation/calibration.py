@@ -38,6 +38,9 @@ CALIBRATION = "calibration"
 """The only part of a split that a temperature may be fitted on."""
 
 N_BINS = 15
+_ITEMS_IN_BIN = 10
+"""At least so many in a bin of equal mass; fewer say nothing about what share is right."""
+
 LOWEST, HIGHEST = 0.05, 20.0
 _SMALLEST = float(np.finfo(np.float64).tiny)
 
@@ -193,12 +196,13 @@ def tempered(probabilities: NDArray[np.float64], temperature: float) -> NDArray[
 def _edges(
     confidence: NDArray[np.float64], weight: NDArray[np.float64], kind: Bins
 ) -> NDArray[np.float64]:
-    """Edges of the bins, shape (M + 1,); of equal mass fewer than 15 where items are alike."""
+    """Edges of the bins, shape (M + 1,); of equal mass fewer than 15 where items are few or alike."""
     if kind == "equal width" or not len(confidence):
         return np.linspace(0, 1, N_BINS + 1)
+    n_bins = int(np.clip(weight.sum() // _ITEMS_IN_BIN, 1, N_BINS))
     order = np.argsort(confidence, kind="stable")
     reached = np.cumsum(weight[order])
-    wanted = np.linspace(0, reached[-1], N_BINS + 1)[1:-1]
+    wanted = np.linspace(0, reached[-1], n_bins + 1)[1:-1]
     inner = confidence[order][np.searchsorted(reached, wanted)]
     return np.unique(np.concatenate([[0.0], inner, [1.0]]))
 

@@ -1,0 +1,91 @@
+"""A released study of slides with features that tell the classes apart, and a model trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from annotation.paths import file_name
+from annotation.store import Store
+from models.datasets.releases import TrainingRelease, open_training_release
+from models.features import FeaturesOrigin, write_features
+from tests.conftest import CommandResult
+from tests.consensus.built_run import Item, build_run
+
+Pathquorum = Callable[..., CommandResult]
+
+N_SLIDES = 48
+SPLIT = "train=0.4,val=0.1,calibration=0.2,test=0.3"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where things are."""
+
+    features: Path
+    truth: Mapping[str, int]
+    release: str = "v1"
+
+
+def released_slides(store: Store, pathquorum: Pathquorum, folder: Path) -> Study:
+    """48 slides of 48 patients at two sites, each labelled by three raters, the third of them hasty."""
+    rng = np.random.default_rng(1)
+    classes = ("Benign", "=Tumor")
+    slides = {
+        f"S{n:02}": {"patient": f"p{n:02}", "site": ("North", "South")[n % 2]}
+        for n in range(N_SLIDES)
+    }
+    truth = {name: int(rng.integers(2)) for name in slides}
+    items = []
+    for name, code in truth.items():
+        errs = rng.random(3) < (0.05, 0.1, 0.35)
+        said = [classes[code ^ int(err)] for err in errs]
+        label = max(classes, key=said.count)
+        items.append(Item(name, None, dict(zip(("P1", "P2", "P3"), said, strict=True)), label))
+    run = build_run(store, items, slides=slides, task="slides")
+    made = pathquorum("release", "create", "v1", "--run", run, "--split", SPLIT)
+    assert made.status == 0, made.err
+    with store.reading() as session:
+        write_slide_features(open_training_release(session, "v1"), truth, folder)
+    return Study(folder, truth)
+
+
+def write_slide_features(
+    release: TrainingRelease, truth: Mapping[str, int], folder: Path, **changed: Any
+) -> None:
+    """A file for each slide: 6 tiles of 4 features, the first of which leans towards the class."""
+    folder.mkdir(exist_ok=True)
+    for number, slide in enumerate(release.slides):
+        rng = np.random.default_rng(100 + number)
+        values = rng.normal(size=(6, 4)).astype(np.float32)
+        values[:, 0] += truth[slide.name] - 0.5
+        x = np.arange(6) * 128.0
+        about: dict[str, Any] = {
+            "slide": slide.name, "fingerprint": slide.fingerprint or "", "width_px": 1000,
+            "height_px": 800, "mpp": 0.5, "side_px": 128.0, "settings": {"mpp": 1.0},
+            "settings_sha256": "a" * 64, "encoder": "small", "encoder_sha256": "b" * 64,
+            "weights": "self-supervised", "precision": "float32",
+        }  # fmt: skip
+        write_features(
+            folder / file_name(slide.name, ".h5"),
+            FeaturesOrigin(**{**about, **changed}),
+            np.column_stack([x, np.zeros(6)]),
+            [values],
+        )
+
+
+def trained(
+    pathquorum: Pathquorum, study: Study, folder: Path, name: str = "m", *more: str
+) -> Path:
+    """Train a small model by `soft` with its baseline."""
+    made = pathquorum(
+        "train", "--release", study.release, "--features", study.features, "--model", "mean",
+        "--name", name, "--to", folder, "--epochs", 20, "--learning-rate", 0.01,
+        "--device", "cpu", *more,
+    )  # fmt: skip
+    assert made.status == 0, made.err
+    return folder
