@@ -23,6 +23,7 @@ from annotation.errors import ConflictError, InputError, SourceError
 from annotation.frames import WHOLE_SLIDE, Frame
 from annotation.logs import log
 from annotation.lookup import find_read
+from annotation.pulled_digests import PULLED, stored_sha256
 from annotation.pushed import is_prediction
 from annotation.read_changes import ReadChanges, record_changes
 from annotation.readings import ReadOf, assigned_readings, named_readings, within_washout
@@ -226,6 +227,7 @@ def _pull(session: Session, request: PullRequest) -> PullResult:
             {
                 "read": read.read,
                 **read.changes.counts(),
+                "stored_sha256": stored_sha256(session, entry.id, read.read),
                 **({"assignment": of.assignment.id} if of.assignment is not None else {}),
             }
             for read, of in zip(result.reads, readings, strict=True)
@@ -234,7 +236,7 @@ def _pull(session: Session, request: PullRequest) -> PullResult:
         record(
             session,
             actor=annotator,
-            action="pulled",
+            action=PULLED,
             subject=f"pull:{entry.id}",
             new={"reads": theirs},
         )

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model as _load_weights
 from safetensors.torch import save_model as _save_weights
 
+from annotation.errors import InputError
 from annotation.paths import replacing
 from annotation.stores.schema import SOFTWARE_VERSION
 from models.architectures import build
@@ -172,7 +173,10 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> TrainedMo
             f"{path} is not the file that {DESCRIPTION} beside it describes; copy both again",
             path=path,
         )
-    network = build(description.architecture, description.arguments)
+    try:
+        network = build(description.architecture, description.arguments)
+    except InputError as error:
+        raise ModelFileError(f"{folder / DESCRIPTION}: {error}", path=folder) from error
     try:
         _load_weights(network, str(path))
     except (SafetensorError, RuntimeError) as error:

@@ -73,6 +73,12 @@ def _show_slide(console: Console, page: dict[str, Any]) -> None:
             rows=[_read_row(read) for read in page["reads"]],
         )
     )  # fmt: skip
+    for fault in page["not_as_recorded"]:
+        console.print(
+            f"Pull {fault['pull']} of read {fault['read']}: {fault['problem']}; see "
+            "`pathquorum store check`.",
+            soft_wrap=True,
+        )
     console.print(
         table(
             "Disputes and decisions",

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.errors import UnknownNameError
+from annotation.pulled_digests import PULLED
 from annotation.tables import (
     Annotation,
     Annotator,
@@ -261,7 +262,7 @@ def _reads(session: Session, reads: list[int], as_of_pull: int | None) -> list[d
 def _pull_event(session: Session, pull: int) -> int | None:
     return session.scalar(
         select(Event.id)
-        .where(Event.subject == f"pull:{pull}", Event.action == "pulled")
+        .where(Event.subject == f"pull:{pull}", Event.action == PULLED)
         .order_by(Event.id)
         .limit(1)
     )

@@ -65,4 +65,4 @@ def _draw(path: Path, histories: Mapping[str, History], names: list[str]) -> Non
         axes.set_xlabel("epoch")
         axes.set_title(name)
     figure.axes[0].legend()
-    FigureCanvasAgg(figure).print_png(path)
+    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]

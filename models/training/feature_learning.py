@@ -19,7 +19,8 @@ from models.datasets.bags import BagDataset, bag_dataset
 from models.datasets.releases import TrainingRelease
 from models.datasets.tiles import TileDataset, feature_tiles
 from models.features import FeaturesOrigin, read_origin
-from models.mil.networks import BagClassifier
+from models.mil.memory import memory_estimate
+from models.mil.networks import BagClassifier, PoolingNetwork
 from models.mil.training import BagSource, BagTrainer, predict
 from models.noise.methods import method_named
 from models.targets import Targets
@@ -78,8 +79,12 @@ class FeatureLearning:
 
     Parameters
     ----------
+    goes_in, arguments, notes, skipped
+        Of the class of the same names; what goes in is its `input`.
     at_once
         Items that are predicted together.
+    lengths
+        Tiles of each bag; empty for tiles by themselves.
     """
 
     def __init__(
@@ -89,16 +94,27 @@ class FeatureLearning:
         source: BagSource,
         *,
         slide_of: Sequence[str],
-        input: dict[str, Any],
+        goes_in: dict[str, Any],
         arguments: dict[str, Any],
         notes: tuple[str, ...],
         skipped: tuple[tuple[str, str], ...],
         at_once: int,
+        lengths: Sequence[int] = (),
     ) -> None:
         self.targets, self.slide_of = targets, slide_of
-        self.input, self.arguments, self.notes, self.skipped = input, arguments, notes, skipped
+        self.input, self.arguments, self.notes, self.skipped = goes_in, arguments, notes, skipped
         self._architecture, self._source, self._at_once = architecture, source, at_once
+        self._lengths = lengths
         self._validation = np.flatnonzero((targets.part == VALIDATION) & (targets.weight > 0))
+
+    def memory_bytes(self, settings: TrainingSettings) -> int | None:
+        """What a step with the largest bags needs; None for tiles, of which any number fits."""
+        network = self.make()
+        if not isinstance(network, PoolingNetwork) or not self._lengths:
+            return None
+        return memory_estimate(
+            network, tiles=max(self._lengths), bags=settings.batch, ahead=settings.ahead
+        )
 
     def make(self) -> BagClassifier:
         """A network with fresh weights."""
@@ -153,10 +169,11 @@ def learn_bags(
         targets,
         KeptBags(bags),
         slide_of=targets.names,
-        input=_input(origin),
+        goes_in=_input(origin),
         arguments=_arguments(targets, width, arguments),
         notes=notes + _notes(origin),
         at_once=1,
+        lengths=bags.lengths,
         skipped=bags.files.skipped,
     )
 
@@ -181,7 +198,7 @@ def learn_tiles(
         targets.subset(used),
         _Tiles(features),
         slide_of=[tiles.slides[number].name for number in tiles.slide[used].tolist()],
-        input=_input(origin),
+        goes_in=_input(origin),
         arguments=_arguments(targets, features.shape[1], arguments),
         notes=notes + _notes(origin),
         at_once=_TILES_AT_ONCE,

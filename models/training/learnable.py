@@ -67,6 +67,10 @@ class Learnable(Protocol):
     notes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
 
+    def memory_bytes(self, settings: TrainingSettings) -> int | None:
+        """What a step needs, beyond the interpreter and torch; None where nobody can tell before."""
+        ...
+
     def learn(self, method: str, settings: TrainingSettings, device: str, stages: Stages) -> Learnt:
         """Train by a method."""
         ...

@@ -86,6 +86,11 @@ class MaskLearning:
             (self.targets.part == VALIDATION) & (self.targets.weight > 0)
         )
 
+    def memory_bytes(self, settings: TrainingSettings) -> int | None:
+        """Not known before: it depends on the decoder's inner sizes."""
+        build(self._architecture, self.arguments)  # whose arguments are at fault says so now
+        return None
+
     def learn(self, method: str, settings: TrainingSettings, device: str, stages: Stages) -> Learnt:
         """Train by a method, in a single stage."""
         objective, items = self._objective(method)

@@ -91,6 +91,7 @@ class TrainingRequest:
             self._refuse(self.features is None, "no --features", "features: run `encode` first")
             self._refuse(self.slides_root is not None, "--slides-root", "features: give --features")
             self._refuse(bool(self.tiles), "a table [tiles]", "features, whose tiles are laid")
+        _ = self.settings  # refused here, before anything is opened
         for name in ("classes", "features"):
             if name in self.arguments:
                 raise InputError(f"[model] {name} follows from the data; leave it out")

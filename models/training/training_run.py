@@ -89,7 +89,10 @@ def train(
         manifest_sha256 = release.manifest_sha256
     targets = learnable.targets
     require_two_classes(targets, targets.indices_of(TRAIN), TRAIN)
+    memory_bytes = learnable.memory_bytes(request.settings)
     run = RunFolder(request.folder, resume=request.resume)
+    if memory_bytes is not None:
+        say(f"a step with the largest bags takes about {memory_bytes / 1024**2:,.0f} MiB of memory")
     for note in learnable.notes:
         say(f"note: {note}")
     described = ModelDescription(
@@ -112,12 +115,12 @@ def train(
         baseline = _train(request, learnable, run, described, baseline_name, run.baseline, watch)
     with store.writing() as session:
         row = find_release(session, request.release)
-        held_against = baseline and register_model(
-            session, baseline.name, row, baseline.description, baseline.folder
-        )
-        register_model(
-            session, made.name, row, made.description, made.folder, baseline=held_against
-        )
+        beside = None
+        for one in (baseline, made):
+            if one is not None:
+                beside = register_model(
+                    session, one.name, row, one.description, one.folder, baseline=beside
+                )
     run.done()
     return {
         **made.to_dict(),
