@@ -1,4 +1,4 @@
-"""A released study of slides with features that tell the classes apart, and a model trained on it."""
+"""A released study of slides with features that lean towards the classes, and models for it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from annotation.paths import file_name
 from annotation.store import Store
+from consensus.release import find_release
+from models.architectures import build
 from models.datasets.releases import TrainingRelease, open_training_release
 from models.features import FeaturesOrigin, write_features
+from models.model_file import ModelDescription, read_description, save_model
+from models.registry import find_model, register_model
+from models.training.settings import TrainingSettings
 from tests.conftest import CommandResult
 from tests.consensus.built_run import Item, build_run
 
@@ -78,14 +84,39 @@ def write_slide_features(
         )
 
 
-def trained(
-    pathquorum: Pathquorum, study: Study, folder: Path, name: str = "m", *more: str
-) -> Path:
-    """Train a small model by `soft` with its baseline."""
-    made = pathquorum(
-        "train", "--release", study.release, "--features", study.features, "--model", "mean",
-        "--name", name, "--to", folder, "--epochs", 20, "--learning-rate", 0.01,
-        "--device", "cpu", *more,
-    )  # fmt: skip
-    assert made.status == 0, made.err
+def saved_model(store: Store, folder: Path, *, seed: int = 0, **changed: Any) -> Path:
+    """A model with drawn weights that fits the study, with the release's split; not on record."""
+    arguments = {"features": 4, "classes": 2, "hidden": 8}
+    with store.reading() as session:
+        release = open_training_release(session, "v1")
+        split: dict[str, list[str]] = {}
+        for slide in release.slides:
+            split.setdefault(slide.part, []).append(slide.name)
+        about: dict[str, Any] = {
+            "architecture": "mean", "arguments": arguments, "classes": list(release.classes),
+            "ordered": True, "release": "v1", "manifest_sha256": release.manifest_sha256,
+            "input": {
+                "kind": "features", "encoder": "small", "encoder_sha256": "b" * 64,
+                "encoder_weights": "self-supervised", "tiling_sha256": "a" * 64,
+            },
+            "split": split, "method": "soft", "training": TrainingSettings().to_dict(),
+            "notes": ["a pretrained encoder should be compared first"],
+        }  # fmt: skip
+    description = ModelDescription(**{**about, **changed})
+    torch.manual_seed(seed)
+    save_model(folder, build(description.architecture, description.arguments), description)
     return folder
+
+
+def put_on_record(store: Store, name: str, folder: Path, baseline: str | None = None) -> None:
+    """Register a saved model."""
+    with store.writing() as session:
+        held_against = None if baseline is None else find_model(session, baseline)
+        register_model(
+            session,
+            name,
+            find_release(session, "v1"),
+            read_description(folder),
+            folder,
+            baseline=held_against,
+        )
