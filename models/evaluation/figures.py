@@ -132,10 +132,9 @@ def scored(
             f"probabilities are of shape {probabilities.shape} for {wanted[0]} items and "
             f"{wanted[1]} classes; give {wanted}"
         )
-    fit: NDArray[np.bool_] = np.isfinite(probabilities).all(axis=1) & (probabilities >= 0).all(
-        axis=1
-    )
-    fit &= np.abs(np.where(fit[:, None], probabilities, 0.0).sum(axis=1) - 1) <= 1e-4
+    shares = np.isfinite(probabilities) & (probabilities >= 0)
+    total = np.where(shares, probabilities, np.inf).sum(axis=1)
+    fit = np.abs(total - 1) <= 1e-4
     if not fit.all():
         raise InputError(
             f"the probabilities of item {targets.name_of(int(np.argmin(fit)))} are no distribution; "

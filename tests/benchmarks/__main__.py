@@ -24,6 +24,7 @@ from tests.benchmarks import (
     pushing,
     qupath_objects,
     reviewing,
+    staining,
 )
 from tests.benchmarks.measure import cost_of, print_table
 from tests.benchmarks.noise import report as noise
@@ -63,6 +64,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "coverage": coverage.run,
     "qupath": qupath_objects.run,
     "pushing": pushing.run,
+    "staining": staining.run,
     "noise": noise.run,
 }
 
