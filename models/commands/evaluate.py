@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     required=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The folder for evaluation.json, card.html and reliability.svg.",
+    help="The folder for evaluation.json, card.html, reliability.svg and review.csv.",
 )
 @click.option(
     "--baseline",
@@ -42,6 +42,12 @@ if TYPE_CHECKING:
     "--calibrate",
     is_flag=True,
     help="Fit the temperature on the part calibration and write it into the model.",
+)
+@click.option(
+    "--review",
+    type=click.Path(path_type=Path),
+    metavar="TARGET",
+    help="A project.qpproj, or a folder for GeoJSON, for the tiles whose label is doubted.",
 )
 @click.option("--bootstrap", type=int, default=1000, show_default=True, help="Replicates.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
@@ -57,6 +63,7 @@ def evaluate(
     folder: Path,
     baseline: str | None,
     calibrate: bool,
+    review: Path | None,
     bootstrap: int,
     seed: int,
     allow_missing: bool,
@@ -86,6 +93,7 @@ def evaluate(
         request,
         folder,
         baseline=baseline,
+        review=review,
         device=device_named(device),
     )
     for note in written.document["notes"]:
@@ -93,6 +101,8 @@ def evaluate(
     # What was left out must not pass unseen by a script.
     status = 1 if written.document["skipped"] else 0
     document = {**written.document, "folder": str(folder)}
+    if written.reviewed is not None:
+        document["reviewed"] = written.reviewed.to_dict()
     return Outcome(document, lambda console: _show(console, document), status)
 
 
@@ -123,6 +133,12 @@ def _show(console: Console, document: dict[str, Any]) -> None:
         console.print(f"{line}.", markup=False, soft_wrap=True)
     for one in document["skipped"]:
         console.print(f"Left out: {one['slide']}: {one['reason']}", markup=False, soft_wrap=True)
+    doubted = counted(len(document["label_issues"]), "label")
+    console.print(
+        f"{doubted} worth another look, in {document['folder']}/{document['files']['review']}.",
+        markup=False,
+        soft_wrap=True,
+    )
     card = f"{document['folder']}/{document['files']['card']}"
     console.print(f"Model card: {card}", markup=False, soft_wrap=True)
 

@@ -6,7 +6,7 @@ Shapes: n items, K classes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from models.evaluation.figures import (
 )
 from models.evaluation.held_out import items_of_part, require_unseen, seen_note
 from models.evaluation.items import JudgedItems, judged_items, require_fit
+from models.evaluation.label_issues import label_issues
 from models.targets import OPEN, Targets
 
 __all__ = ["Evaluated", "Request", "evaluate"]
@@ -136,6 +137,7 @@ def evaluate(
             ),
             "nll": _nll(raw, fitted, targets, method),
         },
+        "label_issues": _issues(judged, items, numbers),
         "skipped": [{"slide": name, "reason": reason} for name, reason in items.skipped],
         "notes": _notes(model, request.part, fitted),
     }
@@ -239,6 +241,26 @@ def _agreement(targets: Targets, release: TrainingRelease, method: Method) -> di
         "raters": list(ratings.raters),
         **{name: found.coefficients[name].to_dict() for name in ("conger", "percent")},
     }
+
+
+def _issues(judged: Scored, items: JudgedItems, numbers: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """The items whose label is doubted, with where they lie."""
+    found = label_issues(judged)
+    places = items.places(
+        numbers[judged.numbers[np.array([issue.item for issue in found], dtype=np.int64)]]
+    )
+    return [
+        {
+            "rank": issue.rank,
+            **asdict(place),
+            "given": issue.given,
+            "suggested": issue.suggested,
+            "p_given": issue.p_given,
+            "p_suggested": issue.p_suggested,
+            "reason": issue.reason,
+        }
+        for issue, place in zip(found, places, strict=True)
+    ]
 
 
 def _nll(

@@ -70,11 +70,14 @@ class Scored:
     reference : shape (n,)
     targets
         Of these items.
+    numbers : shape (n,)
+        Of these items, among those that were given.
     """
 
     probabilities: NDArray[np.float64]
     reference: NDArray[np.int64]
     targets: Targets
+    numbers: NDArray[np.int64]
 
     @property
     def said(self) -> NDArray[np.int64]:
@@ -102,7 +105,12 @@ class Scored:
 
     def of(self, items: NDArray[np.int64]) -> Scored:
         """Some of the items, by their numbers."""
-        return Scored(self.probabilities[items], self.reference[items], self.targets.subset(items))
+        return Scored(
+            self.probabilities[items],
+            self.reference[items],
+            self.targets.subset(items),
+            self.numbers[items],
+        )
 
     def predicted_by(self, probabilities: NDArray[np.float64]) -> Scored:
         """The same items with other probabilities."""
@@ -142,7 +150,7 @@ def scored(
         )
     classes = targets.hard if reference is None else reference
     counted = np.flatnonzero((classes != OPEN) & (targets.weight > 0))
-    return Scored(probabilities[counted], classes[counted], targets.subset(counted))
+    return Scored(probabilities[counted], classes[counted], targets.subset(counted), counted)
 
 
 def table_figures(

@@ -18,14 +18,14 @@ from models.datasets.bags import BagDataset, bag_dataset
 from models.datasets.releases import TrainingRelease
 from models.datasets.tiles import TileDataset, feature_tiles
 from models.errors import ModelFileError
-from models.features import FeaturesOrigin, read_origin
+from models.features import FeaturesOrigin, read_coordinates, read_origin
 from models.mil.networks import BagClassifier
 from models.mil.training import predict
 from models.model_file import ModelDescription, TrainedModel
 from models.targets import Targets
 from models.training.feature_learning import KeptBags
 
-__all__ = ["JudgedItems", "judged_items", "require_fit"]
+__all__ = ["JudgedItems", "Place", "judged_items", "require_fit"]
 
 _TILES_AT_ONCE = 4096
 
@@ -53,6 +53,7 @@ class JudgedItems:
     kind: str
     origin: FeaturesOrigin
     skipped: tuple[tuple[str, str], ...]
+    _folder: Path
     _data: BagDataset | TileDataset
 
     def predict(self, model: TrainedModel, items: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -80,6 +81,31 @@ class JudgedItems:
             found.append(predict(network, block[:, None], np.arange(len(block)), batch=len(block)))
         return np.concatenate(found)
 
+    def places(self, items: NDArray[np.int64]) -> list[Place]:
+        """Where items lie, in the order of the numbers."""
+        if isinstance(self._data, BagDataset):
+            return [Place(self.slide_of[number]) for number in items.tolist()]
+        corners: dict[str, tuple[FeaturesOrigin, NDArray[np.float64]]] = {}
+        found = []
+        for number in items.tolist():
+            slide = self.slide_of[number]
+            if slide not in corners:
+                corners[slide] = read_coordinates(inside(self._folder, file_name(slide, ".h5")))
+            origin, coordinates = corners[slide]
+            x_px, y_px = coordinates[self._data.row[number]].tolist()
+            found.append(Place(slide, x_px, y_px, origin.side_px))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an item lies: its slide, and of a tile the upper left corner and side in level-0 px."""
+
+    slide: str
+    x_px: float | None = None
+    y_px: float | None = None
+    side_px: float | None = None
+
 
 def judged_items(release: TrainingRelease, folder: Path, *, allow_missing: bool) -> JudgedItems:
     """The items of a release of slides or regions, with their features.
@@ -100,12 +126,12 @@ def judged_items(release: TrainingRelease, folder: Path, *, allow_missing: bool)
         bags = bag_dataset(release, folder, allow_missing=allow_missing)
         origin = bags.files.files[0].origin
         names = bags.targets.names
-        return JudgedItems(bags.targets, names, "slide", origin, bags.files.skipped, bags)
+        return JudgedItems(bags.targets, names, "slide", origin, bags.files.skipped, folder, bags)
     if release.task == "regions":
         tiles = feature_tiles(release, folder, allow_missing=allow_missing)
         origin = read_origin(inside(folder, file_name(tiles.slides[0].name, ".h5")))
         slide_of = [tiles.slides[number].name for number in tiles.slide.tolist()]
-        return JudgedItems(tiles.targets, slide_of, "tile", origin, tiles.skipped, tiles)
+        return JudgedItems(tiles.targets, slide_of, "tile", origin, tiles.skipped, folder, tiles)
     raise InputError(
         f"release {release.name!r} is of {release.task}, and features are of slides or tiles; "
         "evaluate on a release of slides or regions",

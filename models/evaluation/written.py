@@ -15,12 +15,14 @@ from sqlalchemy.orm import Session
 from annotation.audit import record
 from annotation.errors import InputError
 from annotation.paths import replacing
+from annotation.push import PushResult, push
 from annotation.store import Store, now
 from annotation.tables import Event
 from consensus.release import find_release
 from models.evaluation.card import collect_card, render_card
 from models.evaluation.chosen_model import ChosenModel, baseline_of, choose_model
 from models.evaluation.evaluation import Request, evaluate
+from models.evaluation.review_list import review_objects, review_origin, review_table
 from models.model_file import describe
 
 __all__ = [
@@ -28,20 +30,23 @@ __all__ = [
     "DOCUMENT",
     "MODEL_EVALUATED",
     "RELIABILITY",
+    "REVIEW",
     "WrittenEvaluation",
     "write_evaluation",
 ]
 
 MODEL_EVALUATED = "model evaluated"
 DOCUMENT, CARD, RELIABILITY = "evaluation.json", "card.html", "reliability.svg"
+REVIEW = "review.csv"
 
 
 @dataclass(frozen=True)
 class WrittenEvaluation:
-    """An evaluation in its folder."""
+    """An evaluation in its folder; ``reviewed`` tells of what was written for QuPath."""
 
     document: dict[str, Any]
     folder: Path
+    reviewed: PushResult | None = None
 
 
 def write_evaluation(
@@ -51,6 +56,7 @@ def write_evaluation(
     folder: Path,
     *,
     baseline: str | None = None,
+    review: Path | None = None,
     device: str = "cpu",
 ) -> WrittenEvaluation:
     """Evaluate a model, write what was found, and record that it was looked at.
@@ -61,6 +67,8 @@ def write_evaluation(
         Folders, or names of models on record. Without a baseline the one on record is taken.
     folder
         Files that are there are replaced.
+    review
+        A project, or a folder for GeoJSON, that the doubted tiles are written into for QuPath.
 
     Raises
     ------
@@ -83,12 +91,21 @@ def write_evaluation(
             **found.document,
             "split": described.split,
             "earlier": _earlier(session, subject, request.part),
-            "files": {"document": DOCUMENT, "card": CARD, "reliability": RELIABILITY},
+            "files": {
+                "document": DOCUMENT,
+                "card": CARD,
+                "reliability": RELIABILITY,
+                "review": REVIEW,
+            },
         }
         card = collect_card(session, chosen, found.release, document, now())
         page = render_card(card).encode()
+        origin = review_origin(described.weights_sha256, document["manifest_sha256"], request.part)
+        issues = document["label_issues"]
+        outlines = [] if review is None else review_objects(session, origin, issues)
     encoded = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
     contents = {DOCUMENT: encoded, CARD: page, RELIABILITY: card.reliability_svg}
+    contents[REVIEW] = review_table(document["label_issues"])
     with ExitStack() as files:
         for name, content in contents.items():
             files.enter_context(replacing(folder / name)).write_bytes(content)
@@ -112,7 +129,9 @@ def write_evaluation(
                     chosen.folder,
                     msgspec.structs.replace(described, temperature=document["temperature"]),
                 )
-    return WrittenEvaluation(document, folder)
+    if review is None:
+        return WrittenEvaluation(document, folder)
+    return WrittenEvaluation(document, folder, push(store, review, origin, outlines))
 
 
 def _identity(model: ChosenModel) -> dict[str, Any]:
