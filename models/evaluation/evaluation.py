@@ -170,7 +170,10 @@ def _temperature(
                 "no temperature to fit; release with a calibration part"
             )
         targets = items.targets.subset(numbers)
-        return fit_temperature(items.predict(model.trained, numbers), targets), None
+        fitted = fit_temperature(items.predict(model.trained, numbers), targets)
+        if fitted.note is not None and request.calibrate:
+            raise RefusedError(f"{fitted.note}; evaluate without --calibrate")
+        return fitted, None
     except RefusedError as error:
         if request.calibrate:
             raise

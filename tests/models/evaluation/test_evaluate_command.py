@@ -82,7 +82,7 @@ def test_figures_are_those_of_the_networks_probabilities(
     study: Study, evaluate: Evaluate, store: Store, tmp_path: Path
 ) -> None:
     """What is printed and written is what scikit-learn makes of the network's own predictions."""
-    model = saved_model(store, tmp_path / "m", seed=3)
+    model = saved_model(store, tmp_path / "m", seed=31)
     result = evaluate(model)
     assert result.status == 0, result.err
     slides = read_description(model).split["test"]
@@ -188,7 +188,7 @@ def test_a_temperature_is_written_only_when_asked_for(
     study: Study, evaluate: Evaluate, store: Store, tmp_path: Path
 ) -> None:
     """The temperature is fitted on the calibration part; `--calibrate` puts it into the model."""
-    model = saved_model(store, tmp_path / "m", seed=3)
+    model = saved_model(store, tmp_path / "m", seed=31)
     before = (model / "model.json").read_bytes()
     told = evaluate(model).json
     fitted = told["calibration"]["fitted"]
@@ -199,12 +199,27 @@ def test_a_temperature_is_written_only_when_asked_for(
     slides = read_description(model).split["test"]
     p = tempered(predicted(study, model, slides), fitted["value"])
     assert calibrated["confusion"] == told["confusion"]
-    assert calibrated["figures"]["nll"] == calibrated["calibration"]["nll"]["after"]
-    assert calibrated["calibration"]["nll"]["before"] == told["figures"]["nll"]
+    nll = {when: one["value"] for when, one in calibrated["calibration"]["nll"].items()}
+    assert calibrated["figures"]["nll"]["value"] == pytest.approx(nll["after"])
+    assert told["figures"]["nll"]["value"] == pytest.approx(nll["before"])
+    assert nll["difference"] == pytest.approx(nll["after"] - nll["before"])
     assert evaluate(model).json["figures"]["nll"] == calibrated["figures"]["nll"]
     assert calibrated["calibration"]["after"]["bins"][0]["confidence"] == pytest.approx(
         p.max(axis=1).mean(), rel=1e-5
     )
+
+
+def test_a_temperature_at_its_bound_is_not_written(
+    study: Study, evaluate: Evaluate, store: Store, tmp_path: Path
+) -> None:
+    """A model that knows nothing asks for an endless temperature: told, and never written."""
+    model = saved_model(store, tmp_path / "m", seed=3)
+    before = (model / "model.json").read_bytes()
+    assert "Note: the temperature stands at its bound of 20" in evaluate(model).err
+    told = refused(evaluate(model, "--calibrate"))
+    assert told.endswith("is always right, or knows nothing; evaluate without --calibrate")
+    assert (model / "model.json").read_bytes() == before
+    assert len(events(store)) == 1
 
 
 def test_a_part_that_was_trained_on_is_refused(
