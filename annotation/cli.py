@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consensus": ("consensus.commands.runs:consensus", "Fuse the ratings to a consensus."),
     "adjudicate": ("consensus.commands.adjudication:adjudicate", "Decide what is disputed."),
     "release": ("consensus.commands.releases:release", "Freeze a training set."),
+    "encode": ("models.commands.encode:encode", "Turn slides into features."),
     "train": ("models.commands.train:train", "Train a model on a release."),
     "evaluate": (
         "models.commands.evaluate:evaluate",

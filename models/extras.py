@@ -23,15 +23,16 @@ def needs(module: str, extra: str) -> Any:
     Raises
     ------
     InputError
-        It isn't installed.
+        It isn't installed, or what it needs isn't or doesn't fit.
     """
     try:
         return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
-            raise
+    except (ImportError, RuntimeError) as error:
+        package = module.split(".")[0]
+        absent = isinstance(error, ModuleNotFoundError) and error.name == package
+        reason = "is not installed" if absent else f"can't be imported ({error})"
         raise InputError(
-            f"{error.name} is not installed; run `pip install 'pathquorum[{extra}]'`",
-            package=error.name,
+            f"{package} {reason}; run `pip install 'pathquorum[{extra}]'`",
+            package=package,
             extra=extra,
-        ) from None
+        ) from (None if absent else error)

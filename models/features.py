@@ -10,6 +10,8 @@ quarter smaller and takes ten times as long to read, which training does over an
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -57,14 +59,16 @@ class FeaturesOrigin:
         The slide's size and microns per pixel at level 0.
     side_px
         Level-0 pixels that a tile covers.
-    settings, settings_sha256
-        Of the tiles.
+    settings
+        Of the tiles, as `TileSettings.to_dict` gives them, and what was done to their colours.
     encoder, encoder_sha256
         The encoder's name, and the hash of its weights and of what it does to a tile.
     weights
         Where the weights come from: `folder`, `hub`, `self-supervised`, `fine-tuned` or `random`.
     precision
         What was computed in: `float32`, `float16` or `bfloat16`.
+    missing
+        How many tiles could not be read and were left out.
     """
 
     slide: str
@@ -74,20 +78,23 @@ class FeaturesOrigin:
     mpp: float
     side_px: float
     settings: Mapping[str, Any]
-    settings_sha256: str
     encoder: str
     encoder_sha256: str
     weights: str
     precision: str
+    missing: int = 0
+
+    @property
+    def settings_sha256(self) -> str:
+        """SHA-256 of the settings, in hexadecimal."""
+        return hashlib.sha256(_settings_text(self.settings).encode()).hexdigest()
 
     def differs_from(self, other: FeaturesOrigin) -> str | None:
         """The first thing in which two files' origins differ, in a few words; None if in nothing."""
         if self.fingerprint != other.fingerprint:
             return "the slide's file"
-        if self.settings_sha256 != other.settings_sha256:
-            keys = sorted(self.settings.keys() | other.settings.keys())
-            changed = [k for k in keys if self.settings.get(k) != other.settings.get(k)]
-            return f"the setting {', '.join(changed)}" if changed else "the tiles' settings"
+        if changed := _changed(self.settings, other.settings):
+            return f"the setting {changed}"
         if self.encoder_sha256 != other.encoder_sha256:
             return "the encoder"
         for name, what in (
@@ -153,10 +160,8 @@ def write_features(
     depth = first.shape[1]
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["format"] = FORMAT
-        for name, value in vars(origin).items():
-            file.attrs[name] = (
-                msgspec.json.encode(value, order="sorted").decode() if name == "settings" else value
-            )
+        for name, value in {**vars(origin), "settings_sha256": origin.settings_sha256}.items():
+            file.attrs[name] = _settings_text(value) if name == "settings" else value
         file.create_dataset(
             "coordinates", data=np.asarray(coordinates, np.float64), fletcher32=True
         )
@@ -252,6 +257,23 @@ def read_rows(path: Path, rows: NDArray[np.int64]) -> NDArray[np.float32] | NDAr
     return found
 
 
+def _settings_text(settings: Mapping[str, Any]) -> str:
+    """The settings in the one form that is hashed, which `TileSettings.sha256` hashes too."""
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> str | None:
+    """The dotted name of the first setting that differs."""
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            if inner := _changed(old, new, f"{prefix}{name}."):
+                return inner
+        elif old != new:
+            return prefix + name
+    return None
+
+
 def _rows_of_chunk(rows: int, row_bytes: int) -> int:
     return max(1, min(rows, _CHUNK_BYTES // row_bytes))
 
@@ -298,14 +320,13 @@ class _Opened:
         mpp, side_px = (float(attributes[name]) for name in ("mpp", "side_px"))
         if not (width_px > 0 < height_px and 0 < mpp < np.inf and 0 < side_px < np.inf):
             self.refuse("its slide or its tiles have no size")
-        for name in ("settings_sha256", "encoder_sha256"):
-            if not _SHA256.fullmatch(self._text(name)):
-                self.refuse(f"its {name} is no SHA-256")
+        if not _SHA256.fullmatch(self._text("encoder_sha256")):
+            self.refuse("its encoder_sha256 is no SHA-256")
         try:
             settings = msgspec.json.decode(self._text("settings"), type=dict[str, Any])
         except msgspec.DecodeError:
             self.refuse("its settings are no JSON object")
-        return FeaturesOrigin(
+        origin = FeaturesOrigin(
             slide=self._text("slide"),
             fingerprint=self._text("fingerprint"),
             width_px=width_px,
@@ -313,12 +334,15 @@ class _Opened:
             mpp=mpp,
             side_px=side_px,
             settings=settings,
-            settings_sha256=self._text("settings_sha256"),
             encoder=self._text("encoder"),
             encoder_sha256=self._text("encoder_sha256"),
             weights=self._text("weights"),
             precision=self._text("precision"),
+            missing=int(attributes["missing"]),
         )
+        if origin.settings_sha256 != self._text("settings_sha256"):
+            self.refuse("its settings are not those that their hash was made of")
+        return origin
 
     def _text(self, name: str) -> str:
         value = self._file.attrs.get(name)

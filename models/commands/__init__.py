@@ -1,1 +1,1 @@
-"""The subcommands about models."""
+"""The subcommands of models."""

@@ -100,6 +100,7 @@ def bag_dataset(
         hard=labels.hard,
         votes=labels.votes,
         weight=labels.teaches.astype(np.float32),
+        decided=labels.decided,
         names=tuple(slide.name for slide in files.slides),
     )
     return BagDataset(targets, files)

@@ -136,6 +136,7 @@ def targets_of(
     hard: NDArray[np.int64],
     votes: NDArray[np.int64],
     weight: NDArray[np.float32],
+    decided: NDArray[np.bool_],
     names: tuple[str, ...] = (),
 ) -> Targets:
     """Targets with patient, site and part from the slides that their items lie on.
@@ -148,9 +149,9 @@ def targets_of(
     groups = tuple(sorted({s.subject for s in release.slides}))
     sites = tuple(sorted({s.site for s in release.slides if s.site is not None}))
     group_code = {name: code for code, name in enumerate(groups)}
-    site_code = {None: NO_SITE, **{name: code for code, name in enumerate(sites)}}
+    site_code: dict[str | None, int] = {name: code for code, name in enumerate(sites)}
     group = np.array([group_code[s.subject] for s in slides], dtype=np.int64)
-    site = np.array([site_code[s.site] for s in slides], dtype=np.int64)
+    site = np.array([site_code.get(s.site, NO_SITE) for s in slides], dtype=np.int64)
     part = np.array([s.part for s in slides], dtype=np.str_)
     return Targets(
         posterior=posterior,
@@ -163,6 +164,7 @@ def targets_of(
         classes=release.classes,
         ordered=release.ordered,
         raters=release.raters,
+        decided=decided,
         names=names,
         groups=groups,
         sites=sites,

@@ -109,5 +109,6 @@ def targets_of_tiles(
         hard=np.concatenate([of_slide.hard[row] for of_slide, row in kept]),
         votes=np.concatenate([of_slide.votes[row] for of_slide, row in kept]),
         weight=np.concatenate([of_slide.labelled[row] for of_slide, row in kept]),
+        decided=np.concatenate([of_slide.decided[row] for of_slide, row in kept]),
     )
     return targets, slide, np.concatenate(rows)

@@ -40,7 +40,8 @@ class Edges:
     """Edges that are not horizontal, upper end first.
 
     ``x0, y0`` and ``x1, y1`` (E,) are the ends, ``sign`` (E,) is 1 where the polygon lies to the
-    right and -1 where it lies to the left, ``polygon`` (E,) is whose edge it is.
+    right and -1 where it lies to the left, ``polygon`` (E,) is whose edge it is, and ``ring`` (E,)
+    which of all rings.
     """
 
     x0: Floats
@@ -49,6 +50,7 @@ class Edges:
     y1: Floats
     sign: Floats
     polygon: Ints
+    ring: Ints
 
     def __getitem__(self, which: Ints | NDArray[np.bool_]) -> Edges:
         return Edges(
@@ -58,6 +60,7 @@ class Edges:
             self.y1[which],
             self.sign[which],
             self.polygon[which],
+            self.ring[which],
         )
 
     def __len__(self) -> int:
@@ -71,7 +74,7 @@ def edges_of(polygons: NDArray[np.object_]) -> Edges:
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     joined = ring[1:] == ring[:-1]
     start, end = xy[:-1][joined], xy[1:][joined]
-    of_edge = owner[part[ring[:-1][joined]]]
+    of_edge = ring[:-1][joined]
     slanted = start[:, 1] != end[:, 1]
     start, end, of_edge = start[slanted], end[slanted], of_edge[slanted]
     # From top to bottom whichever way the ring runs: neighbours compute the same crossings.
@@ -83,7 +86,8 @@ def edges_of(polygons: NDArray[np.object_]) -> Edges:
         x1=lower[:, 0],
         y1=lower[:, 1],
         sign=np.where(down, -1.0, 1.0),
-        polygon=of_edge.astype(np.int64),
+        polygon=owner[part[of_edge]].astype(np.int64),
+        ring=of_edge.astype(np.int64),
     )
 
 
@@ -172,9 +176,9 @@ def cell_areas(
     )
 
 
-def distributions(mass: Floats) -> NDArray[np.float32]:
-    """Rows that sum to 1, or stay 0 where they are 0; the last axis is the row's."""
-    total = mass.sum(axis=-1, keepdims=True)
+def distributions(mass: Floats, *, axis: int = -1) -> NDArray[np.float32]:
+    """Shares that sum to 1 along an axis, or stay 0 where all are 0."""
+    total = mass.sum(axis=axis, keepdims=True)
     whole = np.where(total > 0, total, 1.0)
     shares: NDArray[np.float32] = (mass / whole).astype(np.float32)
     return shares

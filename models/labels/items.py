@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotation.errors import InputError
-from consensus.consensus_items import EXCLUDED, INDETERMINATE, ResolvedItem
+from consensus.consensus_items import ADJUDICATED, EXCLUDED, INDETERMINATE, ResolvedItem
 from models.targets import OPEN
 
 __all__ = ["ItemLabels", "OpenItems", "item_labels"]
@@ -34,6 +34,8 @@ class ItemLabels:
         What each rater said, or -1.
     teaches : shape (F,), bool
         Whether the posterior counts: the item bears a class, or it is open and open items are soft.
+    decided : shape (F,), bool
+        Whether an adjudicator gave the class.
     rated : shape (F,), bool
         Whether it belongs to the rated domain; what was excluded doesn't.
     """
@@ -42,6 +44,7 @@ class ItemLabels:
     hard: NDArray[np.int64]
     votes: NDArray[np.int64]
     teaches: NDArray[np.bool_]
+    decided: NDArray[np.bool_]
     rated: NDArray[np.bool_]
     classes: tuple[str, ...]
     raters: tuple[str, ...]
@@ -92,6 +95,7 @@ def item_labels(
         hard=hard,
         votes=votes,
         teaches=undecided if open_items == "soft" else hard != OPEN,
+        decided=state == ADJUDICATED,
         rated=rated,
         classes=tuple(classes),
         raters=tuple(raters),

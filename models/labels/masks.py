@@ -5,8 +5,9 @@ Shapes: K classes, R raters, h and w pixels of a tile.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,32 +94,37 @@ class SlideMasks:
             Side in pixels of the tile.
         """
         cuts = np.arange(size_px + 1, dtype=np.float64) * (side_px / size_px)
-        edges = self._edges.near(y_px, y_px + side_px)
+        edges = self._edges.around(x_px, y_px, side_px)
         faces, local = np.unique(edges.polygon, return_inverse=True)
-        edges = Edges(edges.x0, edges.y0, edges.x1, edges.y1, edges.sign, local.astype(np.int64))
+        edges = replace(edges, polygon=local.astype(np.int64))
         areas = cell_areas(edges, len(faces), x_px + cuts, y_px + cuts)
-        share = np.asarray(areas @ self._columns[faces]) / (side_px / size_px) ** 2
+        share = np.ascontiguousarray((areas @ self._columns[faces]).T)  # [2 + K + K + R * K, h * w]
+        share = share.reshape(-1, size_px, size_px) / (side_px / size_px) ** 2
         k, r = len(self.classes), len(self.raters)
-        square = share.reshape(size_px, size_px, -1)  # [h, w, 2 + K + K + R * K]
-        of_raters = square[..., 2 + 2 * k :].reshape(size_px, size_px, r, k)
+        of_raters = share[2 + 2 * k :].reshape(r, k, size_px, size_px)
         return TileMask(
-            posterior=np.ascontiguousarray(
-                distributions(square[..., 2 : 2 + k]).transpose(2, 0, 1)
+            posterior=distributions(share[2 : 2 + k], axis=0),
+            hard=_most(share[2 + k : 2 + 2 * k]),
+            votes=np.array([_most(of_rater) for of_rater in of_raters], dtype=np.int64).reshape(
+                r, size_px, size_px
             ),
-            hard=_most(square[..., 2 + k : 2 + 2 * k]),
-            votes=np.ascontiguousarray(_most(of_raters).transpose(2, 0, 1)),
-            in_domain=clean_shares(square[..., 1]).astype(np.float32),
-            labelled=clean_shares(square[..., 0]).astype(np.float32),
+            in_domain=clean_shares(share[1]).astype(np.float32),
+            labelled=clean_shares(share[0]).astype(np.float32),
         )
 
 
 def _most(share: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The class that covers most of a pixel, where all classes together cover half of it."""
-    return np.where(share.sum(axis=-1) >= _HALF, share.argmax(axis=-1), OPEN).astype(np.int64)
+    """The class that covers most of a pixel, (h, w), where all together cover half of it."""
+    best, largest = np.zeros(share.shape[1:], dtype=np.int64), share[0].copy()
+    for number, of_class in enumerate(share[1:], start=1):  # a few classes: faster than argmax
+        best[of_class > largest] = number
+        np.maximum(largest, of_class, out=largest)
+    best[share.sum(axis=0) < _HALF] = OPEN
+    return best
 
 
 class _Strips:
-    """Edges by horizontal strips, so that a tile looks at those on its height alone."""
+    """Edges by horizontal strips and by ring, so that a tile looks at those around it alone."""
 
     def __init__(self, edges: Edges) -> None:
         self._edges = edges
@@ -128,11 +134,21 @@ class _Strips:
         strip = first[edge] + step
         order = np.argsort(strip, kind="stable")
         self._strip, self._edge = strip[order], edge[order]
+        n_rings = int(edges.ring.max(initial=-1)) + 1
+        self._left, self._right = np.full(n_rings, np.inf), np.full(n_rings, -np.inf)
+        np.minimum.at(self._left, edges.ring, np.minimum(edges.x0, edges.x1))
+        np.maximum.at(self._right, edges.ring, np.maximum(edges.x0, edges.x1))
 
-    def near(self, top_px: float, bottom_px: float) -> Edges:
-        """The edges that reach into a band of rows; those far to the side count there as well."""
-        between = np.searchsorted(
-            self._strip, [np.floor(top_px / _STRIP_PX), np.floor(bottom_px / _STRIP_PX) + 1]
-        )
-        found = self._edges[np.unique(self._edge[between[0] : between[1]])]
-        return found[(found.y1 > top_px) & (found.y0 < bottom_px)]
+    def around(self, x_px: float, y_px: float, side_px: float) -> Edges:
+        """The edges that cover something of a tile.
+
+        Of a ring that reaches the tile's columns they are all at its height, however far to the
+        side. Any other ring leaves the tile as it is: what is entered on one side is left again.
+        """
+        top, bottom = y_px, y_px + side_px
+        first, last = math.floor(top / _STRIP_PX), math.floor(bottom / _STRIP_PX)
+        between = np.searchsorted(self._strip, np.array([first, last + 1]))  # whole as the strips
+        edge = self._edge[between[0] : between[1]]
+        near = (self._right > x_px) & (self._left < x_px + side_px)
+        found = self._edges[np.unique(edge[near[self._edges.ring[edge]]])]
+        return found[(found.y1 > top) & (found.y0 < bottom)]

@@ -66,6 +66,7 @@ def object_tiles(
             votes=labels.votes,
             in_domain=labels.rated.astype(np.float32),
             labelled=labels.teaches.astype(np.float32),
+            decided=labels.decided,
             classes=labels.classes,
             raters=labels.raters,
         ),

@@ -51,6 +51,9 @@ class TileLabels:
         Share of the tile inside the rated domain; what was excluded lies outside it.
     labelled : shape (n,), float32
         Share of the tile that ``posterior`` is the mean over.
+    decided : shape (n,), bool
+        Whether an adjudicator gave the class, of more than half of what teaches; only where
+        ``hard`` is a class.
     """
 
     posterior: NDArray[np.float32]
@@ -58,6 +61,7 @@ class TileLabels:
     votes: NDArray[np.int64]
     in_domain: NDArray[np.float32]
     labelled: NDArray[np.float32]
+    decided: NDArray[np.bool_]
     classes: tuple[str, ...]
     raters: tuple[str, ...]
 
@@ -98,12 +102,16 @@ def tile_labels(
     n, n_classes, n_raters = len(tiles.x_px), len(labels.classes), len(labels.raters)
     mass = share @ (labels.posterior * labels.teaches[:, None])  # [n, K]
     voted = (share @ labels.votes_one_hot).reshape(n, n_raters, n_classes)
+    hard = _largest(share @ labels.hard_one_hot, min_share)
+    labelled = clean_shares(share @ labels.teaches.astype(np.float64))
+    decided = clean_shares(share @ labels.decided.astype(np.float64))
     return TileLabels(
         posterior=distributions(mass),
-        hard=_largest(share @ labels.hard_one_hot, min_share),
+        hard=hard,
         votes=_largest(voted, min_share),
         in_domain=clean_shares(share @ labels.rated.astype(np.float64)).astype(np.float32),
-        labelled=clean_shares(share @ labels.teaches.astype(np.float64)).astype(np.float32),
+        labelled=labelled.astype(np.float32),
+        decided=(decided > labelled / 2) & (hard != OPEN),
         classes=labels.classes,
         raters=labels.raters,
     )

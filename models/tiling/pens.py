@@ -15,10 +15,10 @@ _SMALLEST_MARK_UM2 = 40_000.0
 _HALO_UM = 40.0  # the pale edge of a stroke
 # Hue in degrees, from and to, and the least saturation. Haematoxylin and eosin, and DAB with it, lie
 # between 250 and 360 degrees or below 40; red ink shares eosin's hue, and is told by a saturation
-# that eosin, even in red cells, doesn't reach.
+# that eosin, even in red cells, does not reach. Blue counterstain is paler than ink.
 _INKS = {
-    "green": (75.0, 185.0, 0.25),
-    "blue": (185.0, 245.0, 0.35),
+    "green": (75.0, 185.0, 0.35),
+    "blue": (185.0, 245.0, 0.5),
     "red": (345.0, 372.0, 0.72),
 }
 _BLACK_VALUE = 0.3

@@ -17,6 +17,15 @@ __all__ = ["EdgePolicy", "TileSettings", "TissueSettings", "check_settings"]
 EdgePolicy = Literal["pad", "drop", "shift"]
 
 _SMALLEST_TILE_PX, _LARGEST_TILE_PX = 16, 4096
+_TISSUE_BOUNDS = {
+    "mpp": (0.25, 64.0),
+    "min_share": (0.0, 1.0),
+    "smallest_um2": (0.0, 1e12),
+    "largest_hole_um2": (0.0, 1e12),
+    "min_saturation": (0.0, 1.0),
+    "blur_mpp": (0.25, 64.0),
+    "min_sharpness": (0.0, 1e6),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +65,15 @@ class TissueSettings:
     model: str | None = None
 
     def __post_init__(self) -> None:
-        _require("tissue.mpp", self.mpp, 0.25, 64.0)
-        _require("tissue.min_share", self.min_share, 0.0, 1.0)
-        _require("tissue.smallest_um2", self.smallest_um2, 0.0, 1e12)
-        _require("tissue.largest_hole_um2", self.largest_hole_um2, 0.0, 1e12)
-        _require("tissue.min_saturation", self.min_saturation, 0.0, 1.0)
-        _require("tissue.blur_mpp", self.blur_mpp, 0.25, 64.0)
-        _require("tissue.min_sharpness", self.min_sharpness, 0.0, 1e6)
+        for name, (least, most) in _TISSUE_BOUNDS.items():
+            value = _number(f"tissue.{name}", getattr(self, name), least, most)
+            object.__setattr__(self, name, value)
+        if not isinstance(self.pens, bool):
+            raise InputError(f"tissue.pens {self.pens!r} is neither true nor false; choose one")
+        if not isinstance(self.model, str | None):
+            raise InputError(
+                f"tissue.model {self.model!r} is no function; name it as module:function"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +99,9 @@ class TileSettings:
     tissue: TissueSettings = field(default_factory=TissueSettings)
 
     def __post_init__(self) -> None:
-        _require("mpp", self.mpp, 0.05, 64.0)
-        _require("size_px", self.size_px, _SMALLEST_TILE_PX, _LARGEST_TILE_PX)
-        _require("overlap_px", self.overlap_px, 0, self.size_px - 1)
+        object.__setattr__(self, "mpp", _number("mpp", self.mpp, 0.05, 64.0))
+        _number("size_px", self.size_px, _SMALLEST_TILE_PX, _LARGEST_TILE_PX)
+        _number("overlap_px", self.overlap_px, 0, self.size_px - 1)
         if self.edge not in get_args(EdgePolicy):
             raise InputError(
                 f"edge {self.edge!r} is unknown; choose from {', '.join(get_args(EdgePolicy))}"
@@ -155,9 +166,13 @@ def _differences(
     return found
 
 
-def _require(name: str, value: float, least: float, most: float) -> None:
-    if not isinstance(value, int | float) or not math.isfinite(value) or not least <= value <= most:
+def _number(name: str, value: float, least: float, most: float) -> float:
+    """Return a setting as a number of its bounds' kind, so that 1 and 1.0 are one setting."""
+    kinds = int if isinstance(least, int) else int | float
+    number = isinstance(value, kinds) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not least <= value <= most:
         raise InputError(f"{name} {value!r} can't be used; choose {least:g} to {most:g}")
+    return type(least)(value)
 
 
 def _refuse_unknown(values: Mapping[str, Any], settings: type, prefix: str) -> None:

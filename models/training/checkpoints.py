@@ -25,7 +25,7 @@ from models.errors import ModelFileError
 from models.training.settings import TrainingSettings
 from models.training.state import TrainingState
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "configuration", "refuse_other"]
 
 FORMAT = "pathquorum-checkpoint/1"
 KEPT = 2
@@ -50,9 +50,8 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, settings: TrainingSettings, frozen: Mapping[str, Any]) -> None:
-        kept = {key: value for key, value in settings.to_dict().items() if key not in FREE}
         self.folder = folder
-        self.frozen: dict[str, Any] = msgspec.to_builtins({**frozen, "settings": kept})
+        self.frozen = configuration(settings, frozen)
         self.every_s = 60 * settings.checkpoint_minutes
         self._written_s = time.monotonic()
 
@@ -110,7 +109,7 @@ class Checkpoints:
                     raise
                 log.warning("going on from the checkpoint before", because=str(error))
                 continue
-            _refuse_other(path, content["frozen"], self.frozen)
+            refuse_other(path, content["frozen"], self.frozen)
             _put_back(path, content["state"], state)
             return True
         return False
@@ -150,7 +149,21 @@ def _put_back(path: Path, content: Mapping[str, Any], state: TrainingState) -> N
         ) from error
 
 
-def _refuse_other(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def configuration(settings: TrainingSettings, frozen: Mapping[str, Any]) -> dict[str, Any]:
+    """All that must be the same for a training to go on, in plain values."""
+    kept = {key: value for key, value in settings.to_dict().items() if key not in FREE}
+    found: dict[str, Any] = msgspec.to_builtins({**frozen, "settings": kept})
+    return found
+
+
+def refuse_other(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Refuse to go on from a file of a training with another configuration.
+
+    Raises
+    ------
+    ModelFileError
+        Names the first key that differs, with both values.
+    """
     for key, its, now in _differences(theirs, ours):
         raise ModelFileError(
             f"{path.parent} holds a training with another {key}: {its}, now {now}; train with what "

@@ -25,7 +25,7 @@ from models.mil.training import BagSource, BagTrainer, predict
 from models.noise.methods import method_named
 from models.targets import Targets
 from models.training.figures import epoch_figures
-from models.training.learnable import TRAIN, VALIDATION, Learnt, in_parts
+from models.training.learnable import TRAIN, VALIDATION, Learnt, in_parts, split_of
 from models.training.run_folder import Stages
 from models.training.settings import TrainingSettings
 
@@ -93,7 +93,7 @@ class FeatureLearning:
         targets: Targets,
         source: BagSource,
         *,
-        slide_of: Sequence[str],
+        split: dict[str, list[str]],
         goes_in: dict[str, Any],
         arguments: dict[str, Any],
         notes: tuple[str, ...],
@@ -101,7 +101,7 @@ class FeatureLearning:
         at_once: int,
         lengths: Sequence[int] = (),
     ) -> None:
-        self.targets, self.slide_of = targets, slide_of
+        self.targets, self.split = targets, split
         self.input, self.arguments, self.notes, self.skipped = goes_in, arguments, notes, skipped
         self._architecture, self._source, self._at_once = architecture, source, at_once
         self._lengths = lengths
@@ -168,7 +168,7 @@ def learn_bags(
         architecture,
         targets,
         KeptBags(bags),
-        slide_of=targets.names,
+        split=split_of(targets, targets.names),
         goes_in=_input(origin),
         arguments=_arguments(targets, width, arguments),
         notes=notes + _notes(origin),
@@ -197,7 +197,7 @@ def learn_tiles(
         architecture,
         targets.subset(used),
         _Tiles(features),
-        slide_of=[tiles.slides[number].name for number in tiles.slide[used].tolist()],
+        split=split_of(targets, [tiles.slides[n].name for n in tiles.slide.tolist()]),
         goes_in=_input(origin),
         arguments=_arguments(targets, features.shape[1], arguments),
         notes=notes + _notes(origin),

@@ -15,7 +15,7 @@ from models.targets import Targets
 from models.training.run_folder import Stages
 from models.training.settings import TrainingSettings
 
-__all__ = ["NO_PART", "TRAIN", "VALIDATION", "Learnable", "Learnt", "in_parts"]
+__all__ = ["NO_PART", "TRAIN", "VALIDATION", "Learnable", "Learnt", "in_parts", "split_of"]
 
 TRAIN, VALIDATION = "train", "val"
 
@@ -49,8 +49,8 @@ class Learnable(Protocol):
     ----------
     targets
         Their parts are those of the partition.
-    slide_of : length n
-        The slide that each item lies on.
+    split
+        The slides of each part, those that training does not look at among them.
     input, arguments
         What goes into the model and what builds it; see
         :class:`models.model_file.ModelDescription`.
@@ -61,7 +61,7 @@ class Learnable(Protocol):
     """
 
     targets: Targets
-    slide_of: Sequence[str]
+    split: dict[str, list[str]]
     input: dict[str, Any]
     arguments: dict[str, Any]
     notes: tuple[str, ...]
@@ -102,3 +102,19 @@ def in_parts(
         part[indices] = name
     parted: NDArray[np.str_] = part.astype(np.str_)
     return replace(targets, part=parted), partition.notes
+
+
+def split_of(targets: Targets, slide_of: Sequence[str]) -> dict[str, list[str]]:
+    """The slides of each part.
+
+    Parameters
+    ----------
+    slide_of : length n
+        The slide that each item lies on.
+    """
+    slides = np.array(slide_of)
+    return {
+        str(part): sorted(set(slides[targets.part == part].tolist()))
+        for part in np.unique(targets.part)
+        if part != NO_PART
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from models.segmentation.objectives import (
 from models.segmentation.training import SegmentationTask
 from models.tiling.grid import lay_grid
 from models.tiling.settings import TileSettings
-from models.training.learnable import VALIDATION, Learnt, in_parts
+from models.training.learnable import VALIDATION, Learnt, in_parts, split_of
 from models.training.loop import fit
 from models.training.run_folder import Stages
 from models.training.settings import TrainingSettings
@@ -71,7 +71,7 @@ class MaskLearning:
         site: str | None,
     ) -> None:
         self.targets, self.notes = in_parts(tiles.targets, tiles.fingerprints, site)
-        self.slide_of: Sequence[str] = [tiles.slides[n].name for n in tiles.slide.tolist()]
+        self.split = split_of(self.targets, [tiles.slides[n].name for n in tiles.slide.tolist()])
         self.input: dict[str, Any] = {
             "kind": "tiles",
             "mpp": settings.mpp,

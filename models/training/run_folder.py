@@ -8,18 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from annotation.errors import ConflictError
-from annotation.paths import file_name, inside
+from annotation.paths import file_name, inside, replacing
+from models.errors import ModelFileError, TrainingStoppedError
 from models.model_file import DESCRIPTION
-from models.training.checkpoints import Checkpoints
+from models.training.checkpoints import Checkpoints, configuration, refuse_other
 from models.training.history import History
 from models.training.loop import Progress
 from models.training.settings import TrainingSettings
+from models.training.stopping import Stop
 
 __all__ = ["RunFolder", "Stages"]
 
 CHECKPOINTS = "checkpoints"
 BASELINE = "baseline"
+CONFIGURATION = "configuration.json"
+_LARGEST_BYTES = 16 * 1024**2
 
 
 @dataclass
@@ -34,6 +40,8 @@ class Stages:
         See :class:`models.training.checkpoints.Checkpoints`.
     watch
         Makes what is told after each batch of a stage, by the stage's name.
+    stop
+        Whether a signal came between two stages.
     histories
         Of the stages that are done, in their order.
     """
@@ -42,10 +50,24 @@ class Stages:
     settings: TrainingSettings
     frozen: Mapping[str, Any]
     watch: Callable[[str], Progress]
+    stop: Stop
     histories: dict[str, History] = field(default_factory=dict)
 
     def checkpoints(self, stage: str) -> Checkpoints:
-        """Those of a stage."""
+        """Those of a stage that is about to begin.
+
+        Raises
+        ------
+        TrainingStoppedError
+            A signal came.
+        """
+        if self.stop:
+            raise TrainingStoppedError(
+                f"{self.stop.signal} came before the stage {stage!r}; the training stands in "
+                f"{self.folder} and goes on there with --resume",
+                signal=self.stop.signal,
+                folder=self.folder,
+            )
         folder = inside(self.folder, file_name(stage, ""))
         return Checkpoints(folder, self.settings, {**self.frozen, "stage": stage})
 
@@ -89,6 +111,30 @@ class RunFolder:
     def checkpoints_of(self, method: str) -> Path:
         """Where the checkpoints of a method's stages lie."""
         return self.folder / CHECKPOINTS / method
+
+    def begin(self, settings: TrainingSettings, frozen: Mapping[str, Any]) -> None:
+        """Note the configuration of the training, or hold it against the one that is noted.
+
+        Raises
+        ------
+        ModelFileError
+            They differ, or what is noted can't be read.
+        """
+        path = self.folder / CHECKPOINTS / CONFIGURATION
+        ours = configuration(settings, frozen)
+        if not path.exists():
+            with replacing(path) as temporary:
+                temporary.write_bytes(msgspec.json.encode(ours))
+            return
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST_BYTES + 1)
+        try:
+            theirs = msgspec.json.decode(content[:_LARGEST_BYTES], type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise ModelFileError(
+                f"{path} is not what pathquorum wrote ({error}); choose another --to", path=path
+            ) from error
+        refuse_other(path, theirs, ours)
 
     def done(self) -> None:
         """Remove the checkpoints: the models are there, and nothing is left to go on with."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from annotation.store import Store
 from consensus.release import find_release
@@ -17,13 +16,13 @@ from models.datasets.releases import open_training_release
 from models.model_file import ModelDescription, save_model
 from models.noise.trainer import FINAL
 from models.registry import register_model, require_free
-from models.targets import Targets
 from models.training.curves import write_curves
 from models.training.history import History
-from models.training.learnable import NO_PART, TRAIN, Learnable
+from models.training.learnable import TRAIN, Learnable
 from models.training.loop import Progress
 from models.training.request import TrainingRequest
 from models.training.run_folder import RunFolder, Stages
+from models.training.stopping import Stop, listening
 
 __all__ = ["MAJORITY", "train"]
 
@@ -78,6 +77,8 @@ def train(
         The name is taken, or the folder holds a training that nobody asked to go on with.
     TrainingError
         One class only, or what :func:`models.training.loop.fit` says.
+    TrainingStoppedError
+        SIGTERM or SIGUSR1 came; what was done is kept.
     """
     baseline_name = f"{request.name}-{MAJORITY}"
     with_baseline = request.baseline and request.method != MAJORITY
@@ -103,16 +104,20 @@ def train(
         input=learnable.input,
         release=request.release,
         manifest_sha256=manifest_sha256,
-        split=_split(targets, learnable.slide_of),
+        split=learnable.split,
         method=request.method,
         training=request.settings.to_dict(),
         notes=list(learnable.notes),
     )
-    made = _train(request, learnable, run, described, request.name, run.folder, watch)
-    baseline = None
-    if with_baseline:
-        described = msgspec.structs.replace(described, method=MAJORITY)
-        baseline = _train(request, learnable, run, described, baseline_name, run.baseline, watch)
+    run.begin(request.settings, _frozen(described))
+    with listening(wanted=True) as stop:
+        made = _train(request, learnable, run, described, request.name, run.folder, watch, stop)
+        baseline = None
+        if with_baseline:
+            described = msgspec.structs.replace(described, method=MAJORITY)
+            baseline = _train(
+                request, learnable, run, described, baseline_name, run.baseline, watch, stop
+            )
     with store.writing() as session:
         row = find_release(session, request.release)
         beside = None
@@ -143,6 +148,7 @@ def _train(
     name: str,
     folder: Path,
     watch: Watch,
+    stop: Stop,
 ) -> _Trained:
     """Train by the method that the description names, and save the model."""
     method = described.method
@@ -151,6 +157,7 @@ def _train(
         settings=request.settings,
         frozen=_frozen(described),
         watch=lambda stage: watch(method, stage),
+        stop=stop,
     )
     learnt = learnable.learn(method, request.settings, request.device, stages)
     metrics = learnable.figures(learnt.network)
@@ -172,14 +179,4 @@ def _frozen(described: ModelDescription) -> dict[str, Any]:
         "model": {"architecture": described.architecture, "arguments": described.arguments},
         "input": described.input,
         "code_version": described.code_version,
-    }
-
-
-def _split(targets: Targets, slide_of: Sequence[str]) -> dict[str, list[str]]:
-    """The slides of each part."""
-    slides = np.array(slide_of)
-    return {
-        str(part): sorted(set(slides[targets.part == part].tolist()))
-        for part in np.unique(targets.part)
-        if part != NO_PART
     }

@@ -18,12 +18,14 @@ from tests.benchmarks import (
     coverage,
     fusing,
     intervals,
+    labelling,
     matching,
     overlaying,
     pulling,
     pushing,
     qupath_objects,
     reviewing,
+    segmentation,
     staining,
 )
 from tests.benchmarks.measure import cost_of, print_table
@@ -65,7 +67,9 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "qupath": qupath_objects.run,
     "pushing": pushing.run,
     "staining": staining.run,
+    "labelling": labelling.run,
     "noise": noise.run,
+    "segmentation": segmentation.run,
 }
 
 LONG = ("noise",)

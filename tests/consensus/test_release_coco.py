@@ -83,6 +83,20 @@ def test_what_has_a_class_is_an_annotation_and_what_is_open_a_crowd(
     assert mask.sum() == 200 * 100
 
 
+def test_what_only_one_rater_called_background_may_be_any_class(
+    store: Store, pathquorum: Pathquorum, tmp_path: Path
+) -> None:
+    items = [
+        Item("A", shapely.box(0, 0, 300, 400), ALL_BENIGN, "Benign"),
+        Item("A", shapely.box(300, 0, 600, 400), {"P1": "background"}, None, "too few raters"),
+    ]
+    run = build_run(store, items, slides={"A": {}})
+    assert pathquorum("release", "create", "v1", "--run", run, "--split", "train=1").status == 0
+    assert export(pathquorum, tmp_path / "out").status == 0
+    crowds = [a for a in part_of(tmp_path / "out").anns.values() if a["iscrowd"]]
+    assert [(a["item"], a["category_id"]) for a in crowds] == [("A/2", 1), ("A/2", 2)]
+
+
 def test_all_that_was_rated_is_there_once_and_holes_stay_holes(
     released: Pathquorum, tmp_path: Path
 ) -> None:

@@ -82,17 +82,23 @@ def test_a_dataset_passes_nnunets_rules_and_holds_masks_and_pixels_of_the_same_p
     run: int, pathquorum: Pathquorum, tmp_path: Path
 ) -> None:
     release(pathquorum, run, "train=0.5,val=0.25,test=0.25")
-    result = export(pathquorum, tmp_path / "out", *SIZES, "--dataset-id", 7)
+    sizes = ("--mpp", 1, "--tile-px", 64)
+    result = export(pathquorum, tmp_path / "out", *sizes, "--dataset-id", 7)
     assert result.status == 0, result.err
     folder = tmp_path / "out" / "Dataset007_v1"
     dataset = verified(folder)
     assert dataset["labels"] == {"background": 0, "Benign": 1, "=Tumor": 2, "ignore": 3}
     assert dataset["manifest_sha256"] == result.json["manifest_sha256"]
-    cases = json.loads((folder / "cases.json").read_bytes())["cases"]
+    about = json.loads((folder / "cases.json").read_bytes())
+    cases = about["cases"]
+    # All of a tile in the open dispute, which is no case and is listed.
+    left_out = {(c["slide"], c["x_px"], c["y_px"]) for c in about["without_label"]}
+    assert ("S 3", 0, 512) in left_out
+    assert not left_out & {(c["slide"], c["x_px"], c["y_px"]) for c in cases}
     assert {case["part"] for case in cases} == {"train", "val", "test"}
     ignore = dataset["labels"]["ignore"]
     classes = ["Benign", "=Tumor", "background"]
-    grid = MaskGrid(1000, 800, 0.5, 1.0, 128)
+    grid = MaskGrid(1000, 800, 0.5, 1.0, 64)
     undecided = region_items("S 3")
     tiles = {
         (column * grid.tile_side_px, row * grid.tile_side_px): codes
@@ -103,7 +109,7 @@ def test_a_dataset_passes_nnunets_rules_and_holds_masks_and_pixels_of_the_same_p
         ending = "Ts" if case["part"] == "test" else "Tr"
         label = read(folder / f"labels{ending}" / f"{case['case']}.png")
         picture = read(folder / f"images{ending}" / f"{case['case']}_0000.png").astype(float)
-        centre = (np.arange(128) + 0.5) * 2
+        centre = (np.arange(64) + 0.5) * 2
         x, y = case["x_px"] + centre[None, :], case["y_px"] + centre[:, None]
         inside = (x < 1000) & (y < 800)
         assert np.abs(picture - gradient(x, y))[inside].max() <= 1.01

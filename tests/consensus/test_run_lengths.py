@@ -49,6 +49,8 @@ def test_pycocotools_reads_the_pixels_whose_centres_lie_inside(
 ) -> None:
     mask = mask_of(geometry, downsample=downsample, width_px=SIDE, height_px=SIDE)
     decoded = pycocotools.mask.decode(mask)
+    again = pycocotools.mask.encode(np.asfortranarray(decoded))
+    assert again["counts"].decode() == mask["counts"]
     different = decoded != raster(geometry, downsample)
     # Rows and columns scan from another side: only a centre on an outline may fall either way.
     y, x = np.nonzero(different)

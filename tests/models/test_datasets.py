@@ -97,7 +97,7 @@ def features_of(
         about: dict[str, object] = {
             "slide": slide.name, "fingerprint": slide.fingerprint or "", "width_px": 1000,
             "height_px": 800, "mpp": 0.5, "side_px": 128.0, "settings": {"mpp": 1.0},
-            "settings_sha256": "a" * 64, "encoder": "random", "encoder_sha256": "b" * 64,
+            "encoder": "random", "encoder_sha256": "b" * 64,
             "weights": "random", "precision": "float32",
         }  # fmt: skip
         write_features(

@@ -23,7 +23,6 @@ ORIGIN = FeaturesOrigin(
     mpp=0.2528,
     side_px=442.97,
     settings={"mpp": 0.5, "size_px": 224, "tissue": {"closing_um": 8}},
-    settings_sha256="cd" * 32,
     encoder="uni",
     encoder_sha256="ef" * 32,
     weights="folder",
@@ -132,6 +131,7 @@ def test_a_flipped_bit_among_the_features_is_seen(tmp_path: Path) -> None:
         ("mpp", -1.0, "no size"),
         ("side_px", np.nan, "no size"),
         ("settings", "[1]", "no JSON object"),
+        ("settings", "{}", "not those that their hash was made of"),
         ("encoder_sha256", "xyz", "no SHA-256"),
         ("width_px", "wide", "damaged"),
     ],
@@ -193,10 +193,8 @@ def test_datasets_that_lie_elsewhere_or_say_they_are_huge_are_not_read(tmp_path:
 def test_a_difference_in_origin_is_named() -> None:
     changed = {
         "the slide's file": {"fingerprint": "00" * 32},
-        "the setting mpp": {
-            "settings": {**ORIGIN.settings, "mpp": 1.0},
-            "settings_sha256": "0" * 64,
-        },
+        "the setting mpp": {"settings": {**ORIGIN.settings, "mpp": 1.0}},
+        "the setting tissue.closing_um": {"settings": {**ORIGIN.settings, "tissue": {}}},
         "the encoder": {"encoder_sha256": "00" * 32},
         "the precision": {"precision": "float16"},
         "the slide's microns per pixel": {"mpp": 0.25},

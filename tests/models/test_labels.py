@@ -179,13 +179,18 @@ def test_what_is_open_outside_or_excluded_has_no_label_and_is_no_negative() -> N
     ]  # fmt: skip
     assert labels.in_domain.tolist() == [1, 1, 0, 1, 0, 0]
     assert labels.labelled.tolist() == [1, 1, 0, 0, 0, 0]
+    assert labels.decided.tolist() == [False, True, False, False, False, False]
     soft = tile_labels(quarters(), grid(3, 2, 10.0), CLASSES, RATERS, open_items="soft")
     np.testing.assert_allclose(soft.posterior[3], [0.5, 0.5, 0])
     np.testing.assert_allclose(soft.posterior[4], 0)
+    undecidable = [face(box(0, 0, 10, 10), (0.5, 0.5, 0), None, "indeterminate", {"P1": "low"})]
+    asked = tile_labels(undecidable, grid(1, 1, 10.0), CLASSES, RATERS, open_items="soft")
+    assert (asked.labelled.tolist(), asked.in_domain.tolist()) == ([0], [1])
+    assert asked.votes.tolist() == [[0, -1, -1]]
     assert soft.hard.tolist() == labels.hard.tolist()
 
 
-@pytest.mark.parametrize(("min_share", "hard"), [(0.5, -1), (0.2, 0), (0.26, -1)])
+@pytest.mark.parametrize(("min_share", "hard"), [(0.5, -1), (0.2, 0), (0.25, -1)])
 def test_a_class_needs_more_than_the_least_share_of_the_tile(min_share: float, hard: int) -> None:
     """Low and high cover a quarter each: of equals the first, where a quarter is enough."""
     whole = Places(np.array([0.0]), np.array([0.0]), 20.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -134,3 +136,6 @@ def test_one_class_only_is_refused(hard: list[int]) -> None:
         require_two_classes(made, np.arange(len(hard)), "train")
     both = targets([0, 1], [0, 0], ["train", "train"], [0, 1])
     require_two_classes(both, np.arange(2), "train")
+    one_counts = replace(both, weight=np.array([1, 0], dtype=np.float32))
+    with pytest.raises(TrainingError, match="only the class 'low'"):
+        require_two_classes(one_counts, np.arange(2), "train")

@@ -124,47 +124,56 @@ def test_the_same_seed_gives_the_same_weights(
     assert weights(tmp_path / "one") != weights(tmp_path / "three")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    ("number", "where"),
+    [
+        (signal.SIGTERM, "after a batch"),
+        (signal.SIGUSR1, "after a batch"),
+        (signal.SIGUSR1, "before a stage"),
+    ],
+)
 def test_a_signal_ends_it_with_status_75_and_resume_ends_as_if_nothing_had_been(
     bags: Callable[..., CommandResult],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     number: signal.Signals,
+    where: str,
 ) -> None:
-    """In a fold of a method that trains six models; those that were done are not done again."""
+    """In the midst of a method that trains six models, of which those that were done stay."""
     arguments = ("--method", "ousm", "--no-baseline")
     assert bags(*arguments, to="alone", name="alone").status == 0
+    began: list[str] = []
+    batches: list[int] = []
 
-    told: list[str] = []
+    def watch(method: str, stage: str) -> Callable[[int, int, float], None]:
+        began.append(stage)
+        if where == "before a stage" and len(began) == 3:
+            os.kill(os.getpid(), number)
 
-    def watching(stop_after: int) -> None:
-        def watch(method: str, stage: str) -> Callable[[int, int, float], None]:
-            def tell(step: int, steps: int, loss: float) -> None:
-                told.append(stage)
-                if len(told) == stop_after:
-                    os.kill(os.getpid(), number)
+        def tell(step: int, steps: int, loss: float) -> None:
+            batches.append(step)
+            if where == "after a batch" and len(batches) == 20:
+                os.kill(os.getpid(), number)
 
-            return tell
+        return tell
 
-        original = training_run.train
-        monkeypatch.setattr(
-            "models.training.training_run.train",
-            lambda store, request, *, say, watch: original(
-                store, request, say=say, watch=own_watch
-            ),
-        )
-        own_watch = watch
-
+    original = training_run.train
     with monkeypatch.context() as patch:
-        monkeypatch = patch
-        watching(20)
+        patch.setattr(
+            training_run,
+            "train",
+            lambda store, request, *, say, **_: original(store, request, say=say, watch=watch),
+        )
         stopped = bags(*arguments)
-    assert stopped.status == 75, stopped.err
-    assert stopped.json["state"] == "stopped"
-    assert "--resume" in stopped.json["reason"]
-    assert "holds a training already" in refused(bags(*arguments))
-    done = bags(*arguments, "--resume")
+        assert stopped.status == 75, stopped.err
+        assert stopped.json["state"] == "stopped"
+        assert number.name in stopped.json["reason"]
+        assert "--resume" in stopped.json["reason"]
+        assert "holds a training already" in refused(bags(*arguments))
+        done = bags(*arguments, "--resume")
     assert done.status == 0, done.err
+    assert done.json["state"] == "done"
+    assert batches.count(1) == 6  # no stage began anew
     assert weights(tmp_path / "run") == weights(tmp_path / "alone")
 
 
@@ -180,6 +189,12 @@ def test_another_configuration_does_not_go_on(
     assert list(folder.glob("checkpoint-*.pt"))
     message = refused(bags("--method", "majority", "--resume", "--learning-rate", 0.5))
     assert "another settings.learning_rate: 0.01, now 0.5" in message
+    assert "another method: 'majority', now 'gce'" in refused(bags("--method", "gce", "--resume"))
+    noted = folder.parents[1] / "configuration.json"
+    kept = noted.read_bytes()
+    noted.write_bytes(b"no JSON")
+    assert "is not what pathquorum wrote" in refused(bags("--method", "majority", "--resume"))
+    noted.write_bytes(kept)
     with store.reading() as session:
         assert session.scalars(select(Model)).all() == []
     assert bags("--method", "majority", "--resume").status == 0
@@ -272,6 +287,7 @@ def test_tiles_of_regions_are_learnt(store: Store, pathquorum: Pathquorum, tmp_p
     description = read_description(tmp_path / "run")
     assert description.arguments["hidden"] == 16
     assert description.training["direction"] == "min"
+    assert set(description.split) == {"train", "val", "test"}  # what is held back is told as well
     with (tmp_path / "run" / "history.csv").open(encoding="utf-8", newline="") as stream:
         figures = [float(row["nll"]) for row in csv.DictReader(stream)]
     assert result.json["best_epoch"] == 1 + int(np.argmin(figures))
@@ -286,8 +302,12 @@ def test_a_release_that_no_longer_matches_the_store_is_refused(
 
 
 def test_the_document_is_json_and_a_person_sees_a_table(
-    bags: Callable[..., CommandResult], pathquorum: Pathquorum, tmp_path: Path
+    bags: Callable[..., CommandResult],
+    pathquorum: Pathquorum,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     assert json.loads(bags("--no-baseline").out)["baseline"] is None
     shown = pathquorum(
         "train", "--release", "v1", "--features", tmp_path / "features", "--model", "mean",
