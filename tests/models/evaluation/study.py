@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,13 @@ Pathquorum = Callable[..., CommandResult]
 
 N_SLIDES = 48
 SPLIT = "train=0.4,val=0.1,calibration=0.2,test=0.3"
+
+
+ORIGIN = FeaturesOrigin(
+    slide="", fingerprint="", width_px=1000, height_px=800, mpp=0.5, side_px=128.0,
+    settings={"mpp": 1.0}, encoder="small", encoder_sha256="b" * 64, weights="self-supervised",
+    precision="float32",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,7 @@ def released_slides(store: Store, pathquorum: Pathquorum, folder: Path) -> Study
     return Study(folder, truth)
 
 
-def write_slide_features(
-    release: TrainingRelease, truth: Mapping[str, int], folder: Path, **changed: Any
-) -> None:
+def write_slide_features(release: TrainingRelease, truth: Mapping[str, int], folder: Path) -> None:
     """A file for each slide: 6 tiles of 4 features, the first of which leans towards the class."""
     folder.mkdir(exist_ok=True)
     for number, slide in enumerate(release.slides):
@@ -70,15 +75,9 @@ def write_slide_features(
         values = rng.normal(size=(6, 4)).astype(np.float32)
         values[:, 0] += truth[slide.name] - 0.5
         x = np.arange(6) * 128.0
-        about: dict[str, Any] = {
-            "slide": slide.name, "fingerprint": slide.fingerprint or "", "width_px": 1000,
-            "height_px": 800, "mpp": 0.5, "side_px": 128.0, "settings": {"mpp": 1.0},
-            "settings_sha256": "a" * 64, "encoder": "small", "encoder_sha256": "b" * 64,
-            "weights": "self-supervised", "precision": "float32",
-        }  # fmt: skip
         write_features(
             folder / file_name(slide.name, ".h5"),
-            FeaturesOrigin(**{**about, **changed}),
+            replace(ORIGIN, slide=slide.name, fingerprint=slide.fingerprint or ""),
             np.column_stack([x, np.zeros(6)]),
             [values],
         )
@@ -97,7 +96,7 @@ def saved_model(store: Store, folder: Path, *, seed: int = 0, **changed: Any) ->
             "ordered": True, "release": "v1", "manifest_sha256": release.manifest_sha256,
             "input": {
                 "kind": "features", "encoder": "small", "encoder_sha256": "b" * 64,
-                "encoder_weights": "self-supervised", "tiling_sha256": "a" * 64,
+                "encoder_weights": "self-supervised", "tiling_sha256": ORIGIN.settings_sha256,
             },
             "split": split, "method": "soft", "training": TrainingSettings().to_dict(),
             "notes": ["a pretrained encoder should be compared first"],
