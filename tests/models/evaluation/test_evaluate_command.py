@@ -410,3 +410,20 @@ def test_a_person_is_shown_a_table(
     assert "m on part test of release v1: 14 slides, 14 patients; quadratic weights" in result.out
     assert "Balanced accuracy against the other experts beside expert P1: " in result.out
     assert f"Model card: {tmp_path / 'out'}/card.html" in result.out
+
+
+def test_what_train_has_made_is_evaluated_by_its_name(
+    study: Study, evaluate: Evaluate, pathquorum: Pathquorum, tmp_path: Path
+) -> None:
+    """A model from `train` is judged on the part it held back, beside the baseline of its training."""
+    made = pathquorum("train", "--release", "v1", "--features", study.features, "--model", "mean",
+                      "--name", "grade", "--to", tmp_path / "run", "--epochs", 2, "--device", "cpu")  # fmt: skip
+    assert made.status == 0, made.err
+    result = evaluate("grade")
+    assert result.status == 0, result.err
+    told = result.json
+    assert told["model"]["name"] == "grade"
+    assert told["baseline"]["model"] == "grade-majority"
+    assert set(told["baseline"]["difference"]) == set(told["figures"])
+    assert (told["slides"], told["calibration"]["fitted"]["items"]) == (14, 10)
+    assert "is no test of model 'grade'" in refused(evaluate("grade", "--part", "train"))
