@@ -46,6 +46,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("consensus.commands.releases:release", "Freeze a training set."),
     "encode": ("models.commands.encode:encode", "Turn slides into features."),
     "train": ("models.commands.train:train", "Train a model on a release."),
+    "evaluate": (
+        "models.commands.evaluate:evaluate",
+        "Judge a model on slides that it has not seen.",
+    ),
     "report": ("consensus.commands.report:report", "Write the concordance report."),
     "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
     "status": ("consensus.commands.status:status", "Where the study stands."),

@@ -8,6 +8,7 @@ The branches that this package adds to the tree drawn in ``annotation/errors.py`
     │   │   └── MissingWeightsError an encoder without its weights, or without its licence accepted
     │   └── TileError               tiles or features that are absent, corrupt or of other settings
     └── RefusedError
+        ├── StainError              a slide whose stains can't be told apart
         └── TrainingError           training that cannot begin, or had to stop
             └── TrainingStoppedError    a signal asked it to; it can go on where it was
 """
@@ -19,6 +20,7 @@ from annotation.errors import InputError, RefusedError
 __all__ = [
     "MissingWeightsError",
     "ModelFileError",
+    "StainError",
     "TileError",
     "TrainingError",
     "TrainingStoppedError",
@@ -35,6 +37,10 @@ class MissingWeightsError(ModelFileError):
 
 class TileError(InputError):
     """Tiles or features that are absent, corrupt, or made under other settings."""
+
+
+class StainError(RefusedError):
+    """A slide whose stains or colours can't be estimated; ``slide`` says which."""
 
 
 class TrainingError(RefusedError):

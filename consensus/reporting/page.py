@@ -1,4 +1,4 @@
-"""The report's page from its sections: one template, in which every name is escaped."""
+"""Pages from templates in which every name is escaped, and the report's page from its sections."""
 
 from __future__ import annotations
 
@@ -7,19 +7,29 @@ from typing import TYPE_CHECKING, Any, Final
 from annotation.terminal import plain
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from consensus.report import Report
 
-__all__ = ["render"]
+__all__ = ["page_environment", "render"]
 
 LONGEST_WORD: Final = 18
 
 
-def render(report: Report) -> str:
-    """The page, every name on it escaped and freed of control characters."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def page_environment(*rooms: tuple[str, str]) -> Environment:
+    """What pages are made with: every name is escaped and freed of control characters.
+
+    Parameters
+    ----------
+    rooms
+        Package and folder of further templates; those of the report are always found.
+    """
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("consensus", "reporting"),
+        loader=ChoiceLoader(
+            [PackageLoader(*room) for room in (*rooms, ("consensus", "reporting"))]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_printable,
@@ -27,6 +37,12 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.tests["long_word"] = _has_long_word
+    return environment
+
+
+def render(report: Report) -> str:
+    """The report's page."""
+    environment = page_environment()
     return environment.get_template("report.html.jinja").render(
         report=report,
         protocol=report.protocol,

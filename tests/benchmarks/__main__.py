@@ -28,6 +28,7 @@ from tests.benchmarks import (
     reading,
     reviewing,
     segmentation,
+    staining,
 )
 from tests.benchmarks.measure import cost_of, print_table
 from tests.benchmarks.noise import report as noise
@@ -71,6 +72,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "pushing": pushing.run,
     "reading": reading.run,
     "growing": growing.run,
+    "staining": staining.run,
     "labelling": labelling.run,
     "noise": noise.run,
     "segmentation": segmentation.run,

@@ -1,0 +1,89 @@
+"""Which items a model may be judged on: those of a part whose patients it has never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from annotation.errors import InputError, RefusedError
+from annotation.tables import Slide
+from models.evaluation.items import JudgedItems
+from models.model_file import ModelDescription
+from models.training.learnable import TRAIN, VALIDATION
+
+__all__ = ["items_of_part", "require_unseen", "seen_note"]
+
+
+def items_of_part(
+    described: ModelDescription, manifest_sha256: str, items: JudgedItems, part: str
+) -> NDArray[np.int64]:
+    """Numbers of a part's items: as the model's training has split its release, else the release's.
+
+    A training that held a site out has a split of its own.
+    """
+    own = described.split.get(part) if described.manifest_sha256 == manifest_sha256 else None
+    if own is None:
+        return items.targets.indices_of(part)
+    return np.flatnonzero(np.isin(np.array(items.slide_of), own))
+
+
+def require_unseen(
+    session: Session, described: ModelDescription, slides: Collection[str], *, model: str, part: str
+) -> None:
+    """Refuse slides that the model was trained on, or other slides of their patients.
+
+    Raises
+    ------
+    RefusedError
+        With the first of them.
+    InputError
+        There is no slide to judge the model on.
+    """
+    if not slides:
+        raise InputError(
+            f"the part {part!r} holds no slide with features; choose another --part, or a release "
+            "with more patients",
+            part=part,
+        )
+    trained = described.split.get(TRAIN, [])
+    identities = _identities(session, {*trained, *slides})
+    seen = {key for name in trained for key in identities[name]}
+    for name in sorted(slides):
+        if name in trained or seen & identities[name]:
+            what = (
+                "was trained on it" if name in trained else "was trained on slides of its patient"
+            )
+            raise RefusedError(
+                f"slide {name!r} is no test of model {model!r}, which {what}; choose a part that it "
+                "has not seen",
+                slide=name,
+                model=model,
+            )
+
+
+def seen_note(described: ModelDescription, part: str) -> str | None:
+    """What the training has already taken from a part that it was not trained on."""
+    if part == VALIDATION and described.training.get("metric") is not None:
+        return (
+            f"the training has kept the best of its epochs on the part {part}: these figures "
+            "flatter the model"
+        )
+    return None
+
+
+def _identities(session: Session, names: Collection[str]) -> dict[str, set[tuple[str, object]]]:
+    """By what a slide is known: its name, its patient and its fingerprint."""
+    found: dict[str, set[tuple[str, object]]] = {name: {("name", name)} for name in names}
+    rows = session.execute(select(Slide.name, Slide.patient_id, Slide.fingerprint))
+    for name, patient, fingerprint in rows:
+        if name in found:
+            found[name] |= {
+                (kind, value)
+                for kind, value in (("patient", patient), ("fingerprint", fingerprint))
+                if value is not None
+            }
+    return found
