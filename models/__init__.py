@@ -1,1 +1,1 @@
-"""Models trained on releases. Nothing here yet."""
+"""Models that learn from releases."""

@@ -74,6 +74,7 @@ def evaluate(
     Figures come with intervals over patients, beside those of each expert and of the baseline. A
     part that the model was trained on is refused. With slides left out the exit status is 1.
     """
+    from models.commands.left_out import require_none_left_out
     from models.evaluation.evaluation import Request
     from models.evaluation.written import write_evaluation
     from models.training.devices import device_named
@@ -98,12 +99,11 @@ def evaluate(
     )
     for note in written.document["notes"]:
         invocation.say(f"Note: {note}.")
-    # What was left out must not pass unseen by a script.
-    status = 1 if written.document["skipped"] else 0
+    require_none_left_out(written.document["skipped"], f"the evaluation is in {folder}")
     document = {**written.document, "folder": str(folder)}
     if written.reviewed is not None:
         document["reviewed"] = written.reviewed.to_dict()
-    return Outcome(document, lambda console: _show(console, document), status)
+    return Outcome(document, lambda console: _show(console, document))
 
 
 def _show(console: Console, document: dict[str, Any]) -> None:
@@ -131,8 +131,6 @@ def _show(console: Console, document: dict[str, Any]) -> None:
     )
     for line in verdicts_of(document):
         console.print(f"{line}.", markup=False, soft_wrap=True)
-    for one in document["skipped"]:
-        console.print(f"Left out: {one['slide']}: {one['reason']}", markup=False, soft_wrap=True)
     doubted = counted(len(document["label_issues"]), "label")
     console.print(
         f"{doubted} worth another look, in {document['folder']}/{document['files']['review']}.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from annotation.terminal import Invocation, Outcome, command, counted, table
+from annotation.terminal import Invocation, Outcome, command, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,6 +102,7 @@ def train(
     method gains is held against it. SIGTERM and SIGUSR1 end a training after its batch, with a
     checkpoint and exit status 75; with --resume it goes on and ends as if nothing had been.
     """
+    from models.commands.left_out import require_none_left_out
     from models.errors import TrainingStoppedError
     from models.training.config_file import TrainingFile, read_training_file
     from models.training.devices import device_named
@@ -137,9 +138,8 @@ def train(
             lambda console: console.print(message, markup=False, soft_wrap=True),
             status=STOPPED,
         )
-    # What was left out must not pass unseen by a script.
-    status = 1 if document["skipped"] else 0
-    return Outcome({"state": "done", **document}, lambda console: _show(console, document), status)
+    require_none_left_out(document["skipped"], f"the model is in {document['folder']}")
+    return Outcome({"state": "done", **document}, lambda console: _show(console, document))
 
 
 @contextmanager
@@ -181,8 +181,4 @@ def _show(console: Console, document: dict[str, Any]) -> None:
     console.print(f"Slides: {slides}.", markup=False)
     if document["left_out_site"] is not None:
         console.print(f"Held out: site {document['left_out_site']}.", markup=False)
-    for skipped in document["skipped"]:
-        console.print(f"Left out: {skipped['slide']}: {skipped['reason']}", markup=False)
-    if document["skipped"]:
-        console.print(f"{counted(len(document['skipped']), 'slide')} left out.", markup=False)
     console.print(f"Model in {document['folder']}.", markup=False, soft_wrap=True)
