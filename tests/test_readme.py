@@ -15,6 +15,7 @@ from PIL import Image
 
 from annotation.cli import run
 from annotation.handed_scripts import SCRIPTS
+from models.model_file import read_description
 from tests.conftest import PROJECT_ROOT, CommandResult
 from tests.pictures import FILES, SOFTWARE, draw_pictures
 from tests.report_picture import FILE as REPORT
@@ -64,6 +65,8 @@ def test_the_demo_leaves_what_it_says(demo_output: tuple[Path, list[str]]) -> No
     assert len(list((folder / "slides").glob("*.tiff"))) == 12
     for form in ("geojson", "masks"):
         assert (folder / "release" / form / "manifest.json").exists()
+    assert read_description(folder / "model").method == "em-net"
+    assert "for reference only" in (folder / "evaluation" / "card.html").read_text("utf-8")
 
 
 def test_the_demo_can_be_run_again_but_overwrites_nobodys_folder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import shlex
@@ -27,6 +28,9 @@ from annotation.geojson.writer import write_feature_collection
 __all__ = ["DemoStudy", "prepare_folder"]
 
 MARKER = ".pathquorum-demo"
+TILE_MPP, TILE_PX, EPOCHS = 4, 32, 20
+"""Of the model: tiles of 128 um, few enough for a minute on two cores."""
+
 READ_DATE = "2026-03-02"
 LEAD = "lead"
 
@@ -76,6 +80,7 @@ class DemoStudy:
         self._show("agreement", "--protocol", "demo")
         run = self._adjudicate(slides)
         made = self._release(run)
+        made |= self._learn(str(made["release"]))
         self._tell(
             "\nWhat stands behind the training set, who did what, and is the trail unbroken?"
         )
@@ -193,6 +198,37 @@ class DemoStudy:
             "pushed": pushed["pushed"],
             "qupath": str(folder / "qupath"),
         }
+
+    def _learn(self, release: str) -> dict[str, Any]:
+        """Train a model on the release, where the packages for that are installed."""
+        if importlib.util.find_spec("torch") is None:
+            self._tell(
+                "\nModels need further packages: `pip install 'pathquorum[models]'`, then run the "
+                "demo again."
+            )
+            return {}
+        self._tell(
+            "\nTrain on it: a small encoder on the slides' own tiles, then a classifier of tiles that "
+            "learns how\neach rater errs, beside one that takes the majority's word. Judge both on "
+            "patients not seen."
+        )
+        features, model, judged = (
+            self.folder / name for name in ("features", "model", "evaluation")
+        )
+        self._quiet(
+            "encode", "--release", release, "--encoder", "self-supervised", "--mpp", TILE_MPP,
+            "--size", TILE_PX, "--device", "cpu", "--to", features, tell=True,
+        )  # fmt: skip
+        self._quiet(
+            "train", "--release", release, "--features", features, "--model", "tile-mlp",
+            "--method", "em-net", "--epochs", EPOCHS, "--device", "cpu", "--name", "grader",
+            "--to", model, tell=True,
+        )  # fmt: skip
+        self._show(
+            "evaluate", "--model", "grader", "--release", release, "--features", features,
+            "--device", "cpu", "--to", judged,
+        )  # fmt: skip
+        return {"model": str(model), "card": str(judged / "card.html")}
 
     def _show(self, *arguments: object) -> None:
         """Run a command and let it print."""

@@ -55,10 +55,11 @@ def evaluate(pathquorum: Pathquorum, tmp_path: Path) -> Evaluate:
 
 
 def refused(result: CommandResult) -> str:
-    """What a refusal says, in one line and with nothing on standard output."""
+    """What a refusal says, in one line; notes may stand before it, nothing on standard output."""
     assert (result.status, result.out) == (1, "")
-    assert result.err.count("\n") == 1
-    return result.err.removeprefix("Error: ").rstrip("\n")
+    *notes, error = result.err.splitlines()
+    assert all(note.startswith("Note: ") for note in notes)
+    return error.removeprefix("Error: ")
 
 
 def events(store: Store, action: str = "model evaluated") -> list[Event]:
