@@ -66,7 +66,7 @@ def test_the_demo_leaves_what_it_says(demo_output: tuple[Path, list[str]]) -> No
     for form in ("geojson", "masks"):
         assert (folder / "release" / form / "manifest.json").exists()
     assert read_description(folder / "model").method == "em-net"
-    assert "for reference only" in (folder / "evaluation" / "card.html").read_text("utf-8")
+    assert "For reference only" in (folder / "evaluation" / "card.html").read_text("utf-8")
 
 
 def test_the_demo_can_be_run_again_but_overwrites_nobodys_folder(
