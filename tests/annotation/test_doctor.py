@@ -24,6 +24,7 @@ def test_doctor_says_what_each_missing_piece_costs(
 ) -> None:
     """Of a machine without QuPath, torch and a store; a password is never shown."""
     monkeypatch.setenv("PAQUO_QUPATH_DIR", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("COLUMNS", "140")
     url = "postgresql://lead:secret@localhost:1/study"
     result = pathquorum("doctor", "--store", url, "--json")
     checks = {check["what"]: check for check in result.json["checks"]}

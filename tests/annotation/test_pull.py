@@ -243,6 +243,7 @@ def test_names_may_hold_any_character(
     assert all(Path(file).resolve().parent == tmp_path / "back" for file in written)
 
 
+@pytest.mark.sqlite
 def test_a_polygon_of_two_million_vertices_is_pulled(study: Study, tmp_path: Path) -> None:
     rng = random.Random(1)
     n = 2_000_000

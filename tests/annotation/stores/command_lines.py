@@ -120,6 +120,15 @@ def prepare(worked: Study, folder: Path) -> CommandLines:
             "release export": ("first", "--format", "geojson", "--to", folder / "exported"),
             "release list": (),
             "release show": ("first",),
+            "encode": ("--release", "first", "--encoder", "resnet50", "--to", folder / "features"),
+            "train": (
+                "--release", "first", "--features", folder, "--model", "tile-mlp",
+                "--name", "m", "--to", folder / "model",
+            ),
+            "evaluate": (
+                "--model", "m", "--release", "first", "--features", folder,
+                "--to", folder / "evaluation",
+            ),
             "report": ("--run", 1, "--to", folder / "report.html"),
             "push": ("--run", 1, "--to", folder / "pushed again"),
             "status": ("--reads",),
@@ -137,4 +146,4 @@ def prepare(worked: Study, folder: Path) -> CommandLines:
             "store restore": (backup,),
             "demo": ("--to", folder / "demo"),
         }
-    )
+    )  # fmt: skip
