@@ -26,7 +26,6 @@ from tests.benchmarks import (
     reviewing,
 )
 from tests.benchmarks.measure import cost_of, print_table
-from tests.benchmarks.noise import report as noise
 
 PACKAGES = (
     "numpy",
@@ -52,6 +51,20 @@ def help_page(_folder: Path) -> None:
     )
 
 
+def mil(folder: Path) -> None:
+    """Real bags; torch is imported for them alone."""
+    from tests.benchmarks import mil_bags
+
+    mil_bags.run(folder)
+
+
+def noise(folder: Path) -> None:
+    """Learning from noisy labels; torch is imported for it alone."""
+    from tests.benchmarks.noise import report
+
+    report.run(folder)
+
+
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "help": help_page,
     "pulling": pulling.run,
@@ -63,7 +76,8 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "coverage": coverage.run,
     "qupath": qupath_objects.run,
     "pushing": pushing.run,
-    "noise": noise.run,
+    "mil": mil,
+    "noise": noise,
 }
 
 LONG = ("noise",)
