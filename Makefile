@@ -24,9 +24,10 @@ soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak
 
 # The pictures of the README and of the page for pathologists.
-pictures: demo
+pictures: demo $(VENV)/.installed-test
 	$(BIN)/python -m tests.pictures demo docs
 	$(BIN)/python -m tests.step_pictures demo docs/steps
+	$(BIN)/python -m tests.report_picture demo docs
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pathquorum needs Python 3.11 or newer; set PYTHON=...")'

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import getpass
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from annotation.errors import InputError
+from annotation.errors import InputError, StoreDamagedError
 from annotation.store import SOFTWARE_VERSION, now, store_salt
 from annotation.tables import Annotator, Event
 
@@ -49,6 +50,9 @@ HASHED_COLUMNS = (
     "software_version",
     "previous_hash",
 )
+_EVENTS_AT_ONCE = 1000
+# SQLite takes any value in any column.
+_UNREADABLE = (ValueError, TypeError, msgspec.DecodeError)
 
 
 def record(
@@ -94,11 +98,15 @@ def record(
 def event_hash(row: dict[str, Any]) -> str:
     """SHA-256 over the canonical JSON of an event's columns.
 
-    The JSON has sorted keys and no spaces; the time is ISO 8601 in UTC with microseconds.
+    The JSON has sorted keys and no spaces; the time is ISO 8601 in UTC with microseconds. It is
+    written by the standard library, so that whoever checks a trail needs nothing else: others
+    write the same number otherwise (1e-05 as 0.00001).
     """
     content = {key: row[key] for key in HASHED_COLUMNS}
     content["at"] = utc_text(content["at"])
-    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+    stored = msgspec.json.decode(msgspec.json.encode(content))
+    canonical = json.dumps(stored, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def current_head(session: Session) -> str:
@@ -133,56 +141,91 @@ def verify(session: Session, *, against: str | None = None) -> Verification:
     """
     wanted = parse_head(against) if against else None
     previous, count, first_bad, problem = GENESIS, 0, None, None
-    for event in session.scalars(
-        select(Event).order_by(Event.id).execution_options(yield_per=1000)
-    ):
+    for key, event in _trail(session):
         count += 1
-        row = {key: getattr(event, key) for key in HASHED_COLUMNS}
         if first_bad is None:
-            if event.previous_hash != previous:
-                problem = "an event before it is missing, changed or out of order"
-            elif event_hash(row) != event.hash:
+            if event is None:
+                problem = "its content was changed to what no event can hold"
+            elif event.previous_hash != previous:
+                problem = "an event before it is missing, changed, inserted or out of order"
+            elif event_hash({name: getattr(event, name) for name in HASHED_COLUMNS}) != event.hash:
                 problem = "its content was changed"
             elif wanted is not None and count == wanted[0] and event.hash != wanted[1]:
                 problem = "the chain was rewritten: another event stands where the head was"
             if problem is not None:
-                first_bad = event.id
-        previous = event.hash
+                first_bad = key
+        previous = previous if event is None else event.hash
     if first_bad is None and wanted is not None and count < wanted[0]:
         first_bad = wanted[0]
         problem = f"the chain was cut: it had {wanted[0]} events when the head was taken"
     return Verification(count, first_bad is None, first_bad, problem, f"{count}:{previous}")
 
 
+def _trail(session: Session) -> Iterator[tuple[int, Event | None]]:
+    """Every event by its key, oldest first; None where the row can't be read as one."""
+    keys = session.scalars(select(Event.id).order_by(Event.id)).all()
+    for start in range(0, len(keys), _EVENTS_AT_ONCE):
+        some = keys[start : start + _EVENTS_AT_ONCE]
+        query = select(Event).where(Event.id.in_(some))
+        try:
+            events: dict[int, Event | None] = {event.id: event for event in session.scalars(query)}
+        except _UNREADABLE:
+            events = {key: _readable(session, key) for key in some}
+        yield from ((key, events[key]) for key in some)
+
+
+def _readable(session: Session, key: int) -> Event | None:
+    try:
+        return session.get(Event, key)
+    except _UNREADABLE:
+        return None
+
+
 def export_lines(session: Session) -> Iterator[dict[str, Any]]:
-    """The events as plain dictionaries, oldest first."""
-    for event in session.scalars(
-        select(Event).order_by(Event.id).execution_options(yield_per=1000)
-    ):
-        row = {"id": event.id, **{key: getattr(event, key) for key in HASHED_COLUMNS}}
+    """The events as plain dictionaries, oldest first.
+
+    Raises
+    ------
+    StoreDamagedError
+        One of them can't be read.
+    """
+    for key, event in _trail(session):
+        if event is None:
+            raise StoreDamagedError(
+                f"event {key} of the audit trail can't be read: it was changed to what no event can "
+                "hold; bring back a backup",
+                event=key,
+            )
+        row = {"id": key, **{name: getattr(event, name) for name in HASHED_COLUMNS}}
         yield {**row, "at": utc_text(event.at), "hash": event.hash}
 
 
 def export_csv(session: Session, stream: TextIO) -> int:
-    """Write the events as CSV; old and new values as JSON. Returns the number of events."""
+    """Write the events as CSV; old and new values as JSON. Returns the number of events.
+
+    Nothing is lost: an empty cell is null, and a cell's leading apostrophe is no part of its text.
+    """
     writer = csv.writer(stream)
     writer.writerow(["id", *HASHED_COLUMNS, "hash"])
     count = 0
     for row in export_lines(session):
-        cells = (
-            msgspec.json.encode(value, order="sorted").decode()
-            if isinstance(value, dict)
-            else value
-            for value in row.values()
-        )
-        writer.writerow([quoted_cell(cell) for cell in cells])
+        writer.writerow([_exported_cell(value) for value in row.values()])
         count += 1
     return count
 
 
+def _exported_cell(value: object) -> object:
+    if isinstance(value, dict):
+        return msgspec.json.encode(value, order="sorted").decode()
+    return "'" if value == "" else quoted_cell(value)
+
+
 def quoted_cell(cell: object) -> object:
-    """A CSV cell that no spreadsheet takes for a formula."""
-    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+    """A CSV cell that no spreadsheet takes for a formula.
+
+    What begins with the apostrophe itself gets another, so that one can be taken off again.
+    """
+    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "'")):
         return "'" + cell
     return cell
 

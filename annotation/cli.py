@@ -44,6 +44,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consensus": ("consensus.commands.runs:consensus", "Fuse the ratings to a consensus."),
     "adjudicate": ("consensus.commands.adjudication:adjudicate", "Decide what is disputed."),
     "release": ("consensus.commands.releases:release", "Freeze a training set."),
+    "encode": ("models.commands.encode:encode", "Turn slides into features."),
+    "train": ("models.commands.train:train", "Train a model on a release."),
     "report": ("consensus.commands.report:report", "Write the concordance report."),
     "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
     "status": ("consensus.commands.status:status", "Where the study stands."),

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from annotation.protocol import Protocol
 from annotation.tables import Annotator, Credential, CredentialCorrection, Event
 
-__all__ = ["TRAINING", "Entitlement", "credentials_of", "entitlement", "role_on"]
+__all__ = ["TRAINING", "Entitlement", "Held", "credentials_of", "entitlement", "role_on"]
 
 TRAINING = "training"
 """Training is a credential of this kind whose number is ``NAME@VERSION`` of the protocol."""

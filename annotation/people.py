@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
 from annotation.audit import record
-from annotation.errors import ConflictError, InputError
+from annotation.errors import ConflictError, InputError, RefusedError
 from annotation.lookup import find_annotator, unknown
 from annotation.store import now
 from annotation.tables import Annotator, Credential, CredentialCorrection, Identity
@@ -101,6 +101,10 @@ def add_annotator(
 def _identify(
     session: Session, annotator: Annotator, full_name: str | None, email: str | None
 ) -> None:
+    if not inspect(session.connection()).has_table(Identity.__tablename__):
+        raise RefusedError(
+            "this store keeps no names: its table of them was dropped; leave out --name and --email"
+        )
     identity = session.get(Identity, annotator.id) or Identity(annotator_id=annotator.id)
     identity.full_name = full_name or identity.full_name
     identity.email = email or identity.email

@@ -19,15 +19,16 @@ from sqlalchemy.orm import Session
 from annotation.audit import record
 from annotation.collector import collector_paused
 from annotation.entitlement import entitlement
-from annotation.errors import ConflictError, InputError, RefusedError, SourceError
+from annotation.errors import ConflictError, InputError, SourceError
 from annotation.frames import WHOLE_SLIDE, Frame
 from annotation.logs import log
 from annotation.lookup import find_read
-from annotation.protocol import Protocol
+from annotation.pulled_digests import PULLED, stored_sha256
 from annotation.pushed import is_prediction
 from annotation.read_changes import ReadChanges, record_changes
 from annotation.readings import ReadOf, assigned_readings, named_readings, within_washout
 from annotation.recognition import extent_of
+from annotation.signing.sign_off import require_sign_off
 from annotation.source_files import keeping
 from annotation.sources import ReadSource
 from annotation.store import SOFTWARE_VERSION, Store, now
@@ -199,7 +200,7 @@ def _pull(session: Session, request: PullRequest) -> PullResult:
     versions = {reading.protocol.id: reading.protocol for reading in readings}
     result = PullResult(pull=None, at=at, notes=list(request.notes))
     for row in versions.values():
-        result.notes += _signature(row, protocol_of(row))
+        result.notes += _signature(session, row)
     entry = Pull(at=at, source=request.display, software_version=SOFTWARE_VERSION)
     session.add(entry)
     session.flush()
@@ -226,6 +227,7 @@ def _pull(session: Session, request: PullRequest) -> PullResult:
             {
                 "read": read.read,
                 **read.changes.counts(),
+                "stored_sha256": stored_sha256(session, entry.id, read.read),
                 **({"assignment": of.assignment.id} if of.assignment is not None else {}),
             }
             for read, of in zip(result.reads, readings, strict=True)
@@ -234,21 +236,17 @@ def _pull(session: Session, request: PullRequest) -> PullResult:
         record(
             session,
             actor=annotator,
-            action="pulled",
+            action=PULLED,
             subject=f"pull:{entry.id}",
             new={"reads": theirs},
         )
     return result
 
 
-def _signature(row: ProtocolVersion, protocol: Protocol) -> list[str]:
+def _signature(session: Session, row: ProtocolVersion) -> list[str]:
+    require_sign_off(session, row, protocol_of(row))
     if row.signed_at is not None:
         return []
-    if protocol.require.signature:
-        raise RefusedError(
-            f"protocol {row.name!r} version {row.version!r} requires a signature and has none; "
-            f"sign it with `pathquorum protocol sign {row.name} --version {row.version} --by HANDLE`"
-        )
     return [f"protocol {row.name} version {row.version} is not signed"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ __all__ = [
     "recognisable_content",
     "slide_files",
     "thumbnail",
+    "tiles_of",
 ]
 
 SMALLEST_MPP = 0.05
@@ -147,6 +148,19 @@ def read_region(
         )
     with _opened(Path(path)) as slide:
         return _picture(slide, (x_px, y_px, width_px, height_px), max_px)
+
+
+@contextmanager
+def tiles_of(path: str | Path) -> Iterator[Callable[[float, float, float, int], Image.Image]]:
+    """A function that reads square tiles of the slide, which stays open as long as the block runs.
+
+    It takes a tile's upper left corner and its side in level-0 pixels, and its side in its own
+    pixels, and gives an RGB picture. A tile is cut to a fraction of a pixel from the coarsest level
+    that still resolves it, and averaged over areas. Beyond the slide's edge it has the slide's
+    background colour.
+    """
+    with _opened(Path(path)) as slide:
+        yield lambda x_px, y_px, side_px, size_px: _tile(slide, x_px, y_px, side_px, size_px)
 
 
 def recognisable_content(path: str | Path, name: str) -> tuple[str, ...]:
@@ -305,3 +319,35 @@ def _picture(
             opaque.paste(block, mask=block.getchannel("A"))
             picture.paste(opaque.resize(size, Image.Resampling.BOX), (left, top))
     return picture
+
+
+def _tile(slide: OpenSlide, x_px: float, y_px: float, side_px: float, size_px: int) -> Image.Image:
+    from PIL import Image
+
+    scale = side_px / size_px
+    level = slide.get_best_level_for_downsample(max(scale, 1.0))
+    downsample = slide.level_downsamples[level]
+    zoom = scale / downsample  # level pixels per tile pixel
+    # Where a tile is finer than the slide, areas would show the slide's pixels as squares.
+    filtering = Image.Resampling.BOX if zoom >= 1 else Image.Resampling.BILINEAR
+    background = f"#{slide.properties.get('openslide.background-color', 'ffffff')}"
+    tile = Image.new("RGB", (size_px, size_px), background)
+    step = max(1, int(_BLOCK_PX / zoom))
+    for top in range(0, size_px, step):
+        for left in range(0, size_px, step):
+            size = min(step, size_px - left), min(step, size_px - top)
+            x, y = (x_px / downsample + left * zoom, y_px / downsample + top * zoom)
+            corner = math.floor(x), math.floor(y)
+            extent = math.ceil(x + size[0] * zoom), math.ceil(y + size[1] * zoom)
+            block = slide.read_region(
+                (round(corner[0] * downsample), round(corner[1] * downsample)),
+                level,
+                (extent[0] - corner[0], extent[1] - corner[1]),
+            )
+            opaque = Image.new("RGB", block.size, background)
+            opaque.paste(block, mask=block.getchannel("A"))
+            x, y = x - corner[0], y - corner[1]
+            box = (x, y, x + size[0] * zoom, y + size[1] * zoom)
+            box = (*box[:2], min(box[2], block.width), min(box[3], block.height))
+            tile.paste(opaque.resize(size, filtering, box=box), (left, top))
+    return tile

@@ -1,4 +1,4 @@
-"""What a study registers before anyone reads: protocols and slides."""
+"""What a study registers before anyone reads: slides; and the protocol that a row holds."""
 
 from __future__ import annotations
 
@@ -10,85 +10,17 @@ from sqlalchemy.orm import Session
 from annotation.audit import record
 from annotation.errors import ConflictError, InputError
 from annotation.protocol import Protocol, parse_protocol
-from annotation.signing.key_files import UnlockedKey
-from annotation.signing.keys import signer_of
-from annotation.signing.signatures import APPROVE_PROTOCOL, sign
 from annotation.slides import LARGEST_MPP, SMALLEST_MPP, fingerprint, read_slide
 from annotation.store import now
-from annotation.tables import Annotator, Patient, ProtocolVersion, Site, Slide
+from annotation.tables import Patient, ProtocolVersion, Site, Slide
 
 __all__ = [
-    "add_protocol",
     "add_slide",
     "add_slide_without_image",
     "describe_slide",
     "hash_slide",
     "protocol_of",
-    "sign_protocol",
 ]
-
-
-def add_protocol(session: Session, protocol: Protocol) -> ProtocolVersion:
-    """Register a version of a protocol.
-
-    Raises
-    ------
-    ConflictError
-        This name and version exist with another content. The same content is no conflict.
-    """
-    present = session.scalars(
-        select(ProtocolVersion).where(
-            ProtocolVersion.name == protocol.name, ProtocolVersion.version == protocol.version
-        )
-    ).first()
-    if present is not None:
-        if present.sha256 == protocol.sha256:
-            return present
-        raise ConflictError(
-            f"protocol {protocol.name!r} version {protocol.version!r} exists with another content; "
-            "give the changed file a new version",
-            protocol=protocol.name,
-        )
-    row = ProtocolVersion(
-        name=protocol.name,
-        version=protocol.version,
-        sha256=protocol.sha256,
-        text=protocol.text,
-        added_at=now(),
-    )
-    session.add(row)
-    session.flush()
-    record(
-        session,
-        actor=None,
-        action="protocol added",
-        subject=f"protocol:{row.id}",
-        new={"name": row.name, "version": row.version, "sha256": row.sha256},
-    )
-    return row
-
-
-def sign_protocol(
-    session: Session, row: ProtocolVersion, by: Annotator, key: UnlockedKey | None = None
-) -> None:
-    """Record who put a protocol version in force; signed only where they sign with their key."""
-    signer = signer_of(session, key, by)
-    if row.signed_at is not None:
-        raise ConflictError(
-            f"protocol {row.name!r} version {row.version!r} is signed already; "
-            "a changed protocol is a new version",
-            protocol=row.name,
-        )
-    row.signed_by_id, row.signed_at = by.id, now()
-    record(
-        session,
-        actor=by,
-        action="protocol signed",
-        subject=f"protocol:{row.id}",
-        old={"signed_by": None},
-        new={"signed_by": by.id, "sha256": row.sha256, "signed": key is not None},
-    )
-    sign(session, signer, meaning=APPROVE_PROTOCOL, digests={f"protocol:{row.id}": row.sha256})
 
 
 def protocol_of(row: ProtocolVersion) -> Protocol:

@@ -2,7 +2,7 @@
 
 Geometry is WKB in level-0 pixels. ``revisions``, ``events`` and ``signatures`` are append-only:
 triggers of the database refuse to change or delete a row (see ``migrations``). Names of people stand in
-``identities`` alone, which can be emptied without breaking anything.
+``identities`` alone, which can be emptied or dropped without breaking anything.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from annotation.errors import ConflictError, InputError, RefusedError, UnknownNa
 from annotation.lookup import find_annotator, unknown
 from annotation.signing.key_files import UnlockedKey
 from annotation.signing.keys import require_key, signer_of
-from annotation.signing.signatures import DECIDE, sign
+from annotation.signing.signatures import DECIDE, TAKE_BACK, sign
 from annotation.store import now
 from annotation.study import protocol_of
 from annotation.tables import Annotator, ProtocolVersion
@@ -168,14 +168,39 @@ def decide_together(
 
 
 def reopen(
-    session: Session, number: int, *, by: str | None = None, reason: str | None = None
+    session: Session,
+    number: int,
+    *,
+    by: str | None = None,
+    reason: str | None = None,
+    key: UnlockedKey | None = None,
 ) -> Decision:
-    """Take a decision back; the dispute is open again, and what was decided stays on record."""
+    """Take a decision back; the dispute is open again, and what was decided stays on record.
+
+    Parameters
+    ----------
+    by, key
+        Who does, and their key to sign it with; with a key alone its owner.
+
+    Raises
+    ------
+    ConflictError
+        The dispute is open already.
+    RefusedError
+        The protocol requires signatures and there is no key.
+    SignatureError
+        The key is somebody else's, or was revoked.
+    """
     dispute = find_dispute(session, number)
-    in_force = answers_in_force(session, find_run(session, dispute.run_id)).get(number)
+    run = find_run(session, dispute.run_id)
+    in_force = answers_in_force(session, run).get(number)
     if in_force is None:
         raise ConflictError(f"dispute {number} is open already; decide it", dispute=number)
     actor = find_annotator(session, by) if by is not None else None
+    signer = signer_of(session, key, actor)
+    actor = actor if signer is None else signer.annotator
+    row = session.get_one(ProtocolVersion, run.protocol_id)
+    require_key(row, protocol_of(row), key, "reopening")
     decision = Decision(
         dispute_id=number,
         at=now(),
@@ -192,9 +217,11 @@ def reopen(
         action="dispute reopened",
         subject=f"dispute:{number}",
         old={"decision": in_force.id, "answer": in_force.answer, "class": in_force.path_class},
-        new={"state": "open"},
+        new={"state": "open", "signed": key is not None},
         reason=decision.reason,
     )
+    digests = {f"decision:{decision.id}": decision_sha256(session, decision)}
+    sign(session, signer, meaning=TAKE_BACK, digests=digests)
     return decision
 
 

@@ -11,13 +11,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation.audit import record
-from annotation.errors import ConflictError, InputError, RefusedError
+from annotation.errors import ConflictError, InputError, RefusedError, StoreDamagedError
 from annotation.lookup import unknown
+from annotation.pulled_digests import check_pulled
 from annotation.signing.key_files import UnlockedKey
 from annotation.signing.keys import require_key, signer_of
 from annotation.signing.signatures import RELEASE, sign
 from annotation.store import now
-from annotation.tables import Annotator, Event, Patient, Site
+from annotation.tables import Annotator, Event, Patient, ProtocolVersion, Read, Site
 from consensus.consensus_items import Consensus
 from consensus.releases.manifest import (
     SlidePlace,
@@ -112,6 +113,8 @@ def create_release(
     ------
     RefusedError
         The protocol requires signatures and there is no key.
+    StoreDamagedError
+        What a pull stored under the protocol is not what the trail records.
     SignatureError
         The key is somebody else's, or was revoked.
     ConflictError
@@ -129,6 +132,7 @@ def create_release(
     consensus = Consensus(session, find_run(session, run))
     require_key(consensus.protocol_row, consensus.protocol, key, "release")
     signer = signer_of(session, key, by)
+    _require_reads_as_recorded(session, consensus.protocol_row)
     last_shares, last_seed = _last_split(session)
     shares = last_shares if shares is None else shares
     seed = last_seed if seed is None else seed
@@ -145,6 +149,17 @@ def create_release(
     row = _write(session, name, consensus, manifest, subjects, split, actor, signed=key is not None)
     sign(session, signer, meaning=RELEASE, digests={f"release:{row.id}": row.manifest_sha256})
     return FrozenRelease(row, manifest, consensus, notes=split.notes)
+
+
+def _require_reads_as_recorded(session: Session, row: ProtocolVersion) -> None:
+    reads = session.scalars(select(Read.id).where(Read.protocol_id == row.id)).all()
+    faults = check_pulled(session, set(reads)).faults
+    if faults:
+        raise StoreDamagedError(
+            f"the reads are not those that the audit trail records ({faults[0]}), so that nothing "
+            "is released from them; see `pathquorum store check`, and bring back a backup",
+            faults=faults,
+        )
 
 
 def _write(

@@ -17,13 +17,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.audit import Verification, record, verify
 from annotation.errors import ConflictError, InputError
 from annotation.lookup import find_annotator
 from annotation.paths import replacing
+from annotation.protocol_versions import versions_of
 from annotation.signing.key_files import UnlockedKey
 from annotation.signing.keys import Signer, require_key, signer_of
 from annotation.signing.signatures import APPROVE_REPORT, sign
@@ -31,33 +31,34 @@ from annotation.signing.signed_files import detached, signature_path
 from annotation.store import SOFTWARE_VERSION, Store, now
 from annotation.study import protocol_of
 from annotation.tables import Annotator, ProtocolVersion
-from annotation.terminal import plain
 from consensus.comparing.boundary_document import boundary_part
 from consensus.comparing.comparisons import Method, against_others
 from consensus.comparing.objects_document import objects_part
+from consensus.comparing.versions import Resampling, compare_versions
 from consensus.fusing.sensitivity import sensitivity
 from consensus.fusing.study_votes import vote_rules
 from consensus.queue.decisions import answers_in_force
-from consensus.reporting.agreement import AgreementSection, agreement_section
+from consensus.reporting.agreement import COEFFICIENTS, AgreementSection, agreement_section
 from consensus.reporting.consensus import ConsensusSection, consensus_section
 from consensus.reporting.crosswalk import CrosswalkRow, Facts, crosswalk
 from consensus.reporting.figures import FiguresSection, figures_section
 from consensus.reporting.numbers import moment_text
+from consensus.reporting.page import render
 from consensus.reporting.protocol import ProtocolSection, protocol_section
 from consensus.reporting.sensitivity import SensitivitySection, sensitivity_section
 from consensus.reporting.study import StudySection, study_section
+from consensus.reporting.versions import VersionsSection, versions_section
 from consensus.runs import find_run, last_pull_before
 from consensus.study.replicates import rate_replicates
 from consensus.study.run_reference import run_reference
 from consensus.study.slide_items import Wanted
 from consensus.study.study_ratings import rate
-from consensus.tables import ConsensusRun, Release
+from consensus.tables import ConsensusRun
 
-__all__ = ["Report", "WrittenReport", "collect_report", "render", "write_report"]
+__all__ = ["Report", "WrittenReport", "collect_report", "write_report"]
 
 BOOTSTRAP_REPLICATES: Final = 1000
 BOOTSTRAP_SEED: Final = 0
-LONGEST_WORD: Final = 18
 LIBRARIES: Final = (
     "numpy",
     "scipy",
@@ -90,6 +91,7 @@ class Report:
     consensus: ConsensusSection
     sensitivity: SensitivitySection
     figures: FiguresSection
+    versions: VersionsSection | None
     digest_matches: bool
     crosswalk: list[CrosswalkRow]
     made: Made
@@ -266,15 +268,25 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
         consensus=consensus,
         sensitivity=sensitivity_section(moved.to_dict()),
         figures=shown,
+        versions=_versions(session, row, as_of_pull),
         digest_matches=rated.input_digest == run.input_digest,
-        crosswalk=crosswalk(_facts(session, run, protocol, study, agreement, consensus)),
+        crosswalk=crosswalk(_facts(protocol, study, agreement, consensus)),
         made=_made(now(), verify(session)),
     )
 
 
+def _versions(
+    session: Session, row: ProtocolVersion, as_of_pull: int | None
+) -> VersionsSection | None:
+    """The versions of the run's protocol beside each other; None where there is only one."""
+    if len(versions_of(session, row.name)) == 1:
+        return None
+    drawn = Resampling(BOOTSTRAP_REPLICATES, BOOTSTRAP_SEED)
+    document = compare_versions(session, row.name, drawn, as_of_pull=as_of_pull)
+    return versions_section(document, row.version, COEFFICIENTS)
+
+
 def _facts(
-    session: Session,
-    run: ConsensusRun,
     protocol: ProtocolSection,
     study: StudySection,
     agreement: AgreementSection,
@@ -282,21 +294,18 @@ def _facts(
 ) -> Facts:
     """What the crosswalk may say is there."""
     said = dict(study.statements)
-    readers = [person for person in study.people if person.counted]
-    released = session.scalar(select(Release.id).where(Release.run_id == run.id).limit(1))
     return Facts(
-        ethics=said["Ethics approval"] is not None,
         intended_use=said["Intended use"] is not None,
         signed=protocol.signed is not None,
         planned=bool(study.planned),
         patients_known=study.slides_without_patient == 0,
         sites_known=all(site != "not stated" for site, _ in study.sites),
-        credentials=all(person.credentials for person in readers),
+        credentials=all(person.credentials for person in study.people),
         blinding_known=all(read.blinded is not None for read in study.reads),
         replicates=study.has_replicates,
         intervals=not agreement.headline.figure.interval.startswith("undefined"),
         all_decided=consensus.open_disputes == 0,
-        release=released is not None,
+        release=bool(consensus.releases),
     )
 
 
@@ -309,41 +318,3 @@ def _made(at: datetime, trail: Verification) -> Made:
             software.append((name, "unknown"))
     problem = None if trail.ok else f"event {trail.first_bad} is bad: {trail.problem}"
     return Made(moment_text(at), software, trail.head, problem, trail.events)
-
-
-def render(report: Report) -> str:
-    """The page, every name on it escaped and freed of control characters."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("consensus", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.tests["long_word"] = _has_long_word
-    return environment.get_template("report.html.jinja").render(
-        report=report,
-        protocol=report.protocol,
-        study=report.study,
-        agreement=report.agreement,
-        consensus=report.consensus,
-        sensitivity=report.sensitivity,
-        figures=report.figures,
-        adjudicated=report.consensus.adjudicated,
-        crosswalk=report.crosswalk,
-        made=report.made,
-    )
-
-
-def _printable(value: Any) -> Any:
-    """A name without the characters that would turn round or hide what stands beside it."""
-    # Markup is what a macro of the template made, of parts that went through here already.
-    return plain(value) if type(value) is str else value
-
-
-def _has_long_word(text: object) -> bool:
-    """Whether a name has a word that no column of a table can hold in one line."""
-    return max(map(len, str(text).split()), default=0) > LONGEST_WORD

@@ -7,7 +7,8 @@ before is inherited where region and labels are the same, else reopened with the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import shapely
@@ -27,7 +28,7 @@ from consensus.fusing.study_votes import vote_rule
 from consensus.fusing.voting import VoteKind
 from consensus.fusion import FusionOptions, fuse
 from consensus.item_states import AGREED, BELOW_AREA, DISPUTED, TOO_FEW
-from consensus.queue.decisions import InheritedDecisions
+from consensus.queue.decisions import Inherited, InheritedDecisions
 from consensus.queue.disputes import Entry, write_disputes
 from consensus.queue.queue_order import label_entropy, queue_posterior
 from consensus.ratings import NOT_RATED
@@ -38,7 +39,7 @@ from consensus.study.slide_items import Wanted
 from consensus.study.study_ratings import StudyRatings, rate
 from consensus.tables import ConsensusItem, ConsensusRun
 
-__all__ = ["METHODS", "consensus_run", "find_run", "last_pull_before"]
+__all__ = ["METHODS", "ComputedRun", "compute_run", "find_run", "last_pull_before", "record_run"]
 
 METHODS = ("majority", "dawid-skene", "staple")
 
@@ -67,7 +68,33 @@ def last_pull_before(session: Session, run: ConsensusRun) -> int:
     return session.scalar(select(func.max(Pull.id)).where(Pull.at <= run.at)) or 0
 
 
-def consensus_run(
+@dataclass(frozen=True)
+class ComputedRun:
+    """A run before it is written: what was rated, what follows from it, and what stays open.
+
+    Parameters
+    ----------
+    states : length n_items
+        Of each item, see :mod:`consensus.item_states`.
+    entropy : shape (n_items,)
+        Of the probabilities that order the queue.
+    answers : length n_entries
+        What earlier runs say to each entry of the queue.
+    """
+
+    row: ProtocolVersion
+    method: str
+    parameters: dict[str, Any]
+    rated: StudyRatings
+    fused: Fused
+    states: Sequence[str]
+    entropy: NDArray[np.float64]
+    entries: Sequence[Entry]
+    answers: Sequence[Inherited]
+    summary: dict[str, Any]
+
+
+def compute_run(
     session: Session,
     row: ProtocolVersion,
     method: str,
@@ -77,8 +104,8 @@ def consensus_run(
     options: FusionOptions | None = None,
     bootstrap: int = REPLICATES,
     review_below: float | None = None,
-) -> ConsensusRun:
-    """Fuse what counts under a protocol version, and put what stays open into the queue.
+) -> ComputedRun:
+    """Fuse what counts under a protocol version, and find what stays open; nothing is written.
 
     Parameters
     ----------
@@ -98,7 +125,7 @@ def consensus_run(
     Raises
     ------
     NoRatingsError, TooFewRatersError, NoVotesError
-        There is nothing to fuse, or too little for the method; nothing is written.
+        There is nothing to fuse, or too little for the method.
     """
     if method not in METHODS:
         raise InputError(f"no method {method!r}; choose one of {', '.join(METHODS)}")
@@ -126,34 +153,51 @@ def consensus_run(
         inherited.answer(rated.items[e.item].slide.id, _pattern(rated, e.item), e.geometry)
         for e in entries
     ]
-    run = ConsensusRun(
-        at=now(),
-        protocol_id=row.id,
+    return ComputedRun(
+        row=row,
         method=method,
         parameters={"min_raters": needed, "quorum": rule.quorum, **fused.parameters},
-        input_digest=rated.input_digest,
-        classes=list(rated.ratings.classes),
+        rated=rated,
+        fused=fused,
+        states=states,
+        entropy=label_entropy(posterior),
+        entries=entries,
+        answers=answers,
         summary=run_summary(rated, fused, states, entries, [a.decision for a in answers])
         | raters_summary(rated, stated, options, bootstrap),
+    )
+
+
+def record_run(session: Session, computed: ComputedRun) -> ConsensusRun:
+    """Write a run and its queue; the store must stand as it did when the run was computed."""
+    rated = computed.rated
+    run = ConsensusRun(
+        at=now(),
+        protocol_id=computed.row.id,
+        method=computed.method,
+        parameters=computed.parameters,
+        input_digest=rated.input_digest,
+        classes=list(rated.ratings.classes),
+        summary=computed.summary,
         software_version=SOFTWARE_VERSION,
     )
     session.add(run)
     session.flush()
-    keys = _write_items(session, run, rated, fused, states)
-    write_disputes(session, run, rated, label_entropy(posterior), entries, keys, answers)
+    keys = _write_items(session, run, rated, computed.fused, computed.states)
+    write_disputes(session, run, rated, computed.entropy, computed.entries, keys, computed.answers)
     record(
         session,
         actor=None,
         action="consensus run",
         subject=f"run:{run.id}",
         new={
-            "protocol": row.id,
-            "method": method,
+            "protocol": run.protocol_id,
+            "method": run.method,
             "parameters": run.parameters,
             "input_digest": run.input_digest,
             "items": len(rated.items),
-            "disputes": len(entries),
-            "inherited": sum(a.decision is not None for a in answers),
+            "disputes": len(computed.entries),
+            "inherited": sum(a.decision is not None for a in computed.answers),
         },
     )
     return run

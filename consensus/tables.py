@@ -1,4 +1,4 @@
-"""The tables of the store that hold consensus runs, disputes, decisions and releases.
+"""The tables of the store that hold consensus runs, disputes, decisions, releases and their models.
 
 A run and everything under it is written once and never changed; what an adjudicator says
 stands in ``decisions``, a row for each answer, the last one in force.
@@ -14,7 +14,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from annotation.tables import Base
 
-__all__ = ["ConsensusItem", "ConsensusRun", "Decision", "Dispute", "PatientPart", "Release"]
+__all__ = [
+    "ConsensusItem",
+    "ConsensusRun",
+    "Decision",
+    "Dispute",
+    "Model",
+    "PatientPart",
+    "Release",
+]
 
 BigKey = BigInteger().with_variant(Integer, "sqlite")
 
@@ -105,6 +113,30 @@ class Release(Base):
     up_to_event_id: Mapped[int] = mapped_column(ForeignKey("events.id"))
     manifest: Mapped[str]
     manifest_sha256: Mapped[str] = mapped_column(String(64))
+
+
+class Model(Base):
+    """A model that was trained on a release; written once, a row for each training.
+
+    ``config`` says how, so far as the release does not; ``baseline_id`` is the model that learnt
+    the majority's labels under the same settings. The package ``models`` writes these rows, and a
+    trace from a model to its reads needs no more than them.
+    """
+
+    __tablename__ = "models"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    at: Mapped[datetime]
+    release_id: Mapped[int] = mapped_column(ForeignKey("releases.id"), index=True)
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    method: Mapped[str]
+    config: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    baseline_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))
+    folder: Mapped[str]
+    weights_sha256: Mapped[str] = mapped_column(String(64))
+    software_version: Mapped[str]
 
 
 class PatientPart(Base):

@@ -20,7 +20,9 @@ ARCHITECTURES: dict[str, str] = {
     "max": "models.mil.networks:MaxNetwork",
     "mean": "models.mil.networks:MeanNetwork",
     "tile-mlp": "models.mil.networks:TileNetwork",
+    "smp": "models.segmentation.smp_networks:smp_network",
     "torchmil": "models.mil.torchmil_models:TorchmilNetwork",
+    "unet": "models.segmentation.unet:UNet",
 }
 
 
@@ -30,7 +32,7 @@ def build(name: str, arguments: Mapping[str, Any]) -> torch.nn.Module:
     Raises
     ------
     ModelFileError
-        No architecture of this name, or arguments that it doesn't take.
+        No architecture of this name, or arguments that it doesn't take or can't be built with.
     """
     if name not in ARCHITECTURES:
         raise ModelFileError(
@@ -47,5 +49,12 @@ def build(name: str, arguments: Mapping[str, Any]) -> torch.nn.Module:
             f"{', '.join(inspect.signature(make).parameters)}",
             architecture=name,
         ) from error
-    made: torch.nn.Module = make(**arguments)
+    try:
+        made: torch.nn.Module = make(**arguments)
+    except (TypeError, RuntimeError, OverflowError) as error:  # what torch says of absurd sizes
+        raise ModelFileError(
+            f"architecture {name!r} can't be built with {dict(arguments)}: "
+            f"{str(error).splitlines()[0]}",
+            architecture=name,
+        ) from error
     return made

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model as _load_weights
 from safetensors.torch import save_model as _save_weights
 
+from annotation.errors import InputError
 from annotation.paths import replacing
 from annotation.stores.schema import SOFTWARE_VERSION
 from models.architectures import build
@@ -56,8 +57,9 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         The training set.
     split
         The slides of each part that the training saw or held back.
-    method, training
-        The noise-robust method and the settings of the loop.
+    method, found, training
+        The noise-robust method, its parameters and what it found of the raters, and the settings of
+        the loop.
     temperature
         By which logits are divided before they become probabilities; 1 where nobody fitted it.
     metrics
@@ -78,6 +80,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     split: dict[str, list[str]]
     method: str
     training: dict[str, Any]
+    found: dict[str, Any] = msgspec.field(default_factory=dict)
     temperature: float = 1.0
     metrics: dict[str, Any] = msgspec.field(default_factory=dict)
     notes: list[str] = msgspec.field(default_factory=list)
@@ -170,7 +173,10 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> TrainedMo
             f"{path} is not the file that {DESCRIPTION} beside it describes; copy both again",
             path=path,
         )
-    network = build(description.architecture, description.arguments)
+    try:
+        network = build(description.architecture, description.arguments)
+    except InputError as error:
+        raise ModelFileError(f"{folder / DESCRIPTION}: {error}", path=folder) from error
     try:
         _load_weights(network, str(path))
     except (SafetensorError, RuntimeError) as error:

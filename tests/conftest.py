@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -177,6 +178,21 @@ def pathquorum(
         return CommandResult(status, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def readme_program() -> Callable[[str], None]:
+    """Runs the README's programs on an export of the trail in the present folder, by its name."""
+    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    programs = re.findall(r"^```python\n(.*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
+    verify, from_table = (compile(program, "README.md", "exec") for program in programs)
+
+    def run_on(name: str) -> None:
+        if name == "trail.csv":
+            exec(from_table, {})
+        exec(verify, {})
+
+    return run_on
 
 
 PROTOCOL = """

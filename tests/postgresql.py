@@ -23,6 +23,9 @@ from pathlib import Path
 _VERSION = "pginstall18"
 _START_TIMEOUT_S = 60
 
+GUARDED = "guarded"
+"""The user who needs a password, once a role of this name is made."""
+
 
 class Unavailable(Exception):  # noqa: N818 - a reason to skip, no fault
     """No server can be had here; the message says why."""
@@ -42,12 +45,18 @@ def binaries() -> Path:
 
 
 class Server:
-    """A PostgreSQL server that can be stopped, killed and started again."""
+    """A PostgreSQL server that can be stopped, killed and started again.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    data
+        An empty folder for what it holds, where that is to be on a disk of its own.
+    """
+
+    def __init__(self, folder: Path, data: Path | None = None) -> None:
         self._bin = binaries()
         self._folder = folder
-        self._data = folder / "data"
+        self._data = folder / "data" if data is None else data
         self._log = folder / "log"
         self._numbers = count()
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,9 +64,13 @@ class Server:
         self._user = "nobody" if os.geteuid() == 0 else None
         if self._user is not None:
             identity = pwd.getpwnam(self._user)
-            os.chown(folder, identity.pw_uid, identity.pw_gid)
+            for owned in (folder, *(() if data is None else (data,))):
+                os.chown(owned, identity.pw_uid, identity.pw_gid)
+        small = () if data is None else ("--wal-segsize=1",)
         try:
-            self._run("initdb", "-D", self._data, "-U", "postgres", "--auth=trust", "-E", "UTF8")
+            self._run(
+                "initdb", "-D", self._data, "-U", "postgres", "--auth=trust", "-E", "UTF8", *small
+            )
         except PermissionError:
             raise Unavailable(
                 f"{self._user or getpass.getuser()} may not run {self._bin}"
@@ -74,6 +87,9 @@ class Server:
         )
         if done.returncode:
             raise Unavailable(f"{program} failed: {done.stderr.strip().splitlines()[-1]}")
+
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"local all {GUARDED} scram-sha-256\n{rules.read_text()}")
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -116,9 +132,9 @@ class Server:
     def _address(self, database: str) -> str:
         return f"host={self._folder} user=postgres dbname={database}"
 
-    def url(self, database: str) -> str:
-        """The store's URL for one of its databases."""
-        return f"postgresql+psycopg://postgres@/{database}?host={self._folder}"
+    def url(self, database: str, user: str = "postgres") -> str:
+        """The store's URL for one of its databases; ``user`` may be USER:PASSWORD."""
+        return f"postgresql+psycopg://{user}@/{database}?host={self._folder}"
 
     def create(self, template: str | None = None) -> str:
         """A fresh database, a copy of another where one is named. Gives its name."""
@@ -146,12 +162,12 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """A server in a fresh folder, gone at the end."""
+def running_server(data: Path | None = None) -> Iterator[Server]:
+    """A server in a fresh folder, gone at the end; ``data`` as in :class:`Server`."""
     # A socket's path has at most 107 bytes, and pytest's folders are another user's.
     folder = Path(tempfile.mkdtemp(prefix="pq-pg-"))
     try:
-        server = Server(folder)
+        server = Server(folder, data)
         server.start()
         try:
             yield server

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
+from annotation.audit import GENESIS, HASHED_COLUMNS, event_hash
 from annotation.store import Store
+from annotation.tables import Event
 
 
 def tamper(store: Store, *statements: str) -> None:
@@ -26,5 +28,26 @@ def tamper(store: Store, *statements: str) -> None:
     with store.engine.connect() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         for statement in statements:
-            connection.execute(text(statement))
+            connection.exec_driver_sql(statement)
         connection.commit()
+
+
+def rewrite(store: Store, *statements: str) -> None:
+    """Run statements, then write the whole chain anew: every hash is right again."""
+    tamper(store, *statements)
+    with store.reading() as session:
+        events = session.scalars(select(Event).order_by(Event.id)).all()
+        rows = [{key: getattr(e, key) for key in ("id", *HASHED_COLUMNS)} for e in events]
+    previous, relinked = GENESIS, []
+    # Hashes are unique, and an inserted event may still bear that of another.
+    relinked += [
+        f"UPDATE events SET hash = 'old{row['id']}' WHERE id = {row['id']}" for row in rows
+    ]
+    for row in rows:
+        row["previous_hash"] = previous
+        previous = event_hash(row)
+        relinked.append(
+            f"UPDATE events SET previous_hash = '{row['previous_hash']}', hash = '{previous}' "
+            f"WHERE id = {row['id']}"
+        )
+    tamper(store, *relinked)

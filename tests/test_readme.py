@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import shlex
 from collections.abc import Callable
@@ -129,21 +128,6 @@ def test_every_command_shown_is_one_that_exists() -> None:
         assert path, text
         options = {option for parameter in known[path].params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, text
-
-
-def test_the_readmes_program_verifies_an_exported_trail(
-    study: Callable[..., CommandResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (program,) = blocks("python")
-    monkeypatch.chdir(tmp_path)
-    assert study("audit", "export", "--to", "trail.jsonl").status == 0
-    exec(compile(program, "README.md", "exec"), {})
-    lines = (tmp_path / "trail.jsonl").read_text(encoding="utf-8").splitlines()
-    event = json.loads(lines[1])
-    lines[1] = json.dumps({**event, "reason": "another"})
-    (tmp_path / "trail.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    with pytest.raises(AssertionError, match="changed"):
-        exec(compile(program, "README.md", "exec"), {})
 
 
 def test_make_test_ends_as_the_readme_shows() -> None:

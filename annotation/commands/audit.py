@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from annotation.commands.signing_options import signing_options, unlocked
 from annotation.errors import ConflictError
 from annotation.terminal import Invocation, Outcome, command, counted
+
+if TYPE_CHECKING:
+    from annotation.audit import Verification
+    from annotation.signing.heads import HeldAgainst
 
 
 @click.group(short_help="Check and export the audit trail.")
@@ -27,8 +32,9 @@ def audit() -> None:
 def audit_verify(invocation: Invocation, against: str | None) -> Outcome:
     """Check that no event was changed, removed, inserted or moved.
 
-    Without --against it cannot see whether the whole chain was written anew, or cut at its end. A
-    file's signature is held against the keys on record.
+    Without --against it cannot see whether the whole chain was written anew, cut at its end, or
+    continued there by somebody who can write to the database. With it that holds for the events
+    after the head. A file's signature is held against the keys on record.
     """
     from annotation.signing.heads import verify_against
 
@@ -41,17 +47,8 @@ def audit_verify(invocation: Invocation, against: str | None) -> Outcome:
     )
     if held is not None and held.signed_by is not None:
         text += f"\nHeld against the head that {held.signed_by} signed on {held.at}."
-    unseen = None
-    if held is None:
-        unseen = "a chain that was rewritten whole or cut at its end looks like this too"
-    elif held.signed_by is None:
-        unseen = "the head is not signed: who could rewrite the chain could have written it too"
+    unseen, step = _unseen(found, held)
     if found.ok and unseen is not None:
-        step = (
-            "keep the head and compare with --against"
-            if held is None
-            else "it tells as much as the place that it was kept in"
-        )
         text += f"\n{unseen[0].upper()}{unseen[1:]}; {step}."
     return Outcome(
         {
@@ -62,6 +59,30 @@ def audit_verify(invocation: Invocation, against: str | None) -> Outcome:
         lambda console: console.print(text, markup=False, soft_wrap=True),
         status=0 if found.ok else 1,
     )
+
+
+def _unseen(found: Verification, held: HeldAgainst | None) -> tuple[str | None, str]:
+    """What a chain that holds does not show, and what would show it."""
+    if held is None:
+        return (
+            "a chain that was rewritten whole, cut at its end or continued there by somebody else "
+            "looks like this too",
+            "keep the head and compare with --against",
+        )
+    if held.signed_by is None:
+        return (
+            "the head is not signed: who could rewrite the chain could have written it too",
+            "it tells as much as the place that it was kept in",
+        )
+    from annotation.audit import parse_head
+
+    later = found.events - parse_head(held.head)[0]
+    if later > 0:
+        return (
+            f"{counted(later, 'event')} after that head could have been rewritten, cut or added",
+            "a later head vouches for them",
+        )
+    return None, ""
 
 
 @audit.command("head")

@@ -43,8 +43,9 @@ def store_backup(invocation: Invocation, file: Path) -> Outcome:
 def store_restore(invocation: Invocation, file: Path) -> Outcome:
     """Bring the backup FILE back as the store at --store.
 
-    The database there must be empty, or not be there; the backup comes in whole or not at all, and
-    is held against FILE row by row.
+    The database there must be empty, or not be there: beside `init` and `store copy` this is the
+    only command that makes a store. The backup comes in whole or not at all, and is held against
+    FILE row by row.
     """
     from annotation.stores.addresses import masked, parsed
     from annotation.stores.moving import restore
@@ -63,7 +64,10 @@ def store_restore(invocation: Invocation, file: Path) -> Outcome:
 @store.command("check")
 @command
 def store_check(invocation: Invocation) -> Outcome:
-    """Look whether the store is whole: its file, schema, rows, references and audit trail."""
+    """Look whether the store is whole: its file, schema, rows, references and audit trail.
+
+    What pulls stored is held against the digests that their events in the trail bear.
+    """
     from annotation.stores.addresses import masked, parsed
     from annotation.stores.checking import check_store
 
@@ -72,8 +76,11 @@ def store_check(invocation: Invocation) -> Outcome:
     said = f"The store {place} is whole: {counted(sum(checked.rows.values()), 'row')}."
     if not checked.current:
         said += " Its schema is of an earlier version; upgrade it with `pathquorum init`."
+    if checked.unbound:
+        told = counted(checked.unbound, "read")
+        said += f" The trail holds no digest of {told} of pulls by an earlier version."
     return _outcome(
-        {"store": place, "current": checked.current},
+        {"store": place, "current": checked.current, "unbound_reads": checked.unbound},
         revision=checked.revision,
         rows=checked.rows,
         head=checked.head,

@@ -101,7 +101,10 @@ class DemoStudy:
                 "--credential", f"board:demo:{reader.handle}", "--valid-from", "2020-01-01",
             )  # fmt: skip
             self._tell(f"  {reader.handle}: {reader.habit}")
-        self._quiet("annotator", "add", ADJUDICATOR, "--role", "senior")
+        self._quiet(
+            "annotator", "add", ADJUDICATOR, "--role", "senior",
+            "--credential", f"board:demo:{ADJUDICATOR}", "--valid-from", "2015-01-01",
+        )  # fmt: skip
         self._quiet("annotator", "add", LEAD, "--role", "lead")
         self._show("protocol", "sign", "demo", "--version", "1", "--by", LEAD)
         (self.folder / "slides").mkdir()

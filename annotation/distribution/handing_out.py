@@ -30,7 +30,7 @@ from annotation.distribution.domains import Domains, read_domains
 from annotation.distribution.linked_images import link_image
 from annotation.distribution.planning import PROJECT_NAME, HandOut, ProjectPlan, plan_project
 from annotation.distribution.saved_state import saved_state
-from annotation.errors import ConflictError, InputError, RefusedError
+from annotation.errors import ConflictError, InputError
 from annotation.lookup import find_annotator, find_protocol
 from annotation.paths import replacing
 from annotation.projects.creating import NewImage, add_images, create_project
@@ -40,6 +40,7 @@ from annotation.projects.project_lock import project_lock, refuse_open_windows
 from annotation.projects.recovery import recover, recovery_notes
 from annotation.protocol import Protocol
 from annotation.recognition import extent_of
+from annotation.signing.sign_off import require_sign_off
 from annotation.slides import recognisable_content
 from annotation.store import Store, now
 from annotation.study import protocol_of
@@ -92,11 +93,7 @@ def hand_out_within(session: Session, request: HandOut, undo: ExitStack) -> Hand
     """As :func:`hand_out`, in the caller's transaction; ``undo`` takes the files away again."""
     row = find_protocol(session, request.protocol)
     protocol = protocol_of(row)
-    if protocol.require.signature and row.signed_at is None:
-        raise RefusedError(
-            f"protocol {row.name!r} version {row.version!r} requires a signature and has none; "
-            f"sign it with `pathquorum protocol sign {row.name} --version {row.version} --by HANDLE`"
-        )
+    require_sign_off(session, row, protocol)
     if not request.annotators:
         raise InputError("nobody is named to hand slides to; give handles, separated by commas")
     for number, handle in enumerate(request.annotators):

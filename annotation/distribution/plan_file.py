@@ -79,16 +79,9 @@ def write_plan(plan: StudyPlan, path: Path) -> None:
             plan.request.protocol, read.annotator, read.order, read.slide, read.site,
             read.replicate, read.washout_days, read.not_before,
         )  # fmt: skip
-        writer.writerow([_written(cell) for cell in cells])
+        writer.writerow([quoted_cell(cell) for cell in cells])
     with replacing(path) as temporary:
         temporary.write_bytes(text.getvalue().encode())
-
-
-def _written(cell: object) -> object:
-    """As in every CSV of ours; what begins with the mark itself gets another, to be told apart."""
-    if isinstance(cell, str) and cell.startswith("'"):
-        return "'" + cell
-    return quoted_cell(cell)
 
 
 def _meant(cell: str) -> str:

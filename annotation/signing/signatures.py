@@ -25,6 +25,7 @@ __all__ = [
     "DECIDE",
     "RELEASE",
     "SIGNED",
+    "TAKE_BACK",
     "VOUCH_FOR_TRAIL",
     "Statement",
     "holds",
@@ -34,6 +35,7 @@ __all__ = [
 
 APPROVE_PROTOCOL = "I approve this protocol"
 DECIDE = "I decided this dispute"
+TAKE_BACK = "I took this decision back"
 RELEASE = "I release this training set"
 APPROVE_REPORT = "I approve this report"
 VOUCH_FOR_TRAIL = "I vouch for the audit trail up to this head"

@@ -45,7 +45,9 @@ def _followed(connection: Connection, events: Table) -> str:
     with connection.execute(links.execution_options(yield_per=1000)) as rows:
         for key, previous, own in rows:
             if previous != head:
-                raise _broken(key, "an event before it is missing, changed or out of order")
+                raise _broken(
+                    key, "an event before it is missing, changed, inserted or out of order"
+                )
             head, count = own, count + 1
     return f"{count}:{head}"
 

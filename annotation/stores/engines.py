@@ -8,6 +8,7 @@ for nobody. Who changes the schema excludes both.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ _OTHERS_AT_WORK = text(
     "AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start IS NOT NULL"
 )
 
+_UNHEARD = logging.NullHandler()
+
 
 def open_engine(url: URL, **options: Any) -> Engine:
     """An engine whose transactions see one state of the store and write nothing."""
@@ -66,6 +69,8 @@ def open_engine(url: URL, **options: Any) -> Engine:
             store=masked(url),
         ) from error
     if postgresql:
+        # What psycopg logs beside the error that it raises would be a second line for a person.
+        logging.getLogger("psycopg").addHandler(_UNHEARD)
         event.listen(engine, "connect", _postgresql_connect)
         event.listen(engine, "begin", _postgresql_begin)
     else:

@@ -18,7 +18,7 @@ from annotation.stores.addresses import file_of, is_file, masked
 from annotation.stores.chain import chain_head
 from annotation.stores.engines import exclusive
 from annotation.stores.rows import Codec, Source, stored_tables
-from annotation.stores.schema import alembic_config, refuse_newer, refuse_other_encoding
+from annotation.stores.schema import DROPPABLE, alembic_config, refuse_newer, refuse_other_encoding
 
 __all__ = ["Filled", "fill", "numbered_keys", "set_sequences"]
 
@@ -38,6 +38,8 @@ class Filled:
 def fill(place: URL, source: Source, what: str, *, head: str) -> Filled:
     """Make the store of a source in an empty or absent database, in one transaction.
 
+    A table that was dropped from the source, as it may be, is there and empty.
+
     Parameters
     ----------
     what
@@ -56,7 +58,11 @@ def fill(place: URL, source: Source, what: str, *, head: str) -> Filled:
     refuse_newer(source.revision, what)
     with _filling(place) as connection:
         command.upgrade(alembic_config(connection), source.revision)
-        codecs = {table.name: Codec(table) for table in stored_tables(connection)}
+        codecs = {
+            table.name: Codec(table)
+            for table in stored_tables(connection)
+            if table.name in source.columns or table.name not in DROPPABLE
+        }
         if {name: codec.columns for name, codec in codecs.items()} != source.columns:
             raise SourceError(
                 f"{what} has other tables or columns than a store of the schema "

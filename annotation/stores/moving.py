@@ -12,7 +12,12 @@ from typing import cast
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
-from annotation.errors import ConflictError, NotAStoreError, StoreDamagedError
+from annotation.errors import (
+    ConflictError,
+    NotAStoreError,
+    StoreDamagedError,
+    StoreUnavailableError,
+)
 from annotation.stores.addresses import is_file, masked, parsed, refuse_missing
 from annotation.stores.archive import Manifest, reading_archive, write_archive
 from annotation.stores.chain import chain_head
@@ -91,8 +96,17 @@ def _snapshot(place: URL, folder: Path) -> Iterator[Connection]:
         with read_only(place) as connection, closing(sqlite3.connect(path)) as copy:
             whole_store(connection, place)
             original = cast(sqlite3.Connection, connection.connection.driver_connection)
-            original.backup(copy)
-            (said,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+            try:
+                original.backup(copy)
+                (said,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+            except sqlite3.OperationalError as error:
+                raise StoreUnavailableError(
+                    f"the store {masked(place)} can't be copied into {folder} ({error}); nothing "
+                    "was kept, make room there or name another folder",
+                    store=masked(place),
+                ) from error
+            except sqlite3.DatabaseError as error:
+                said = str(error)
         if said != "ok":
             raise StoreDamagedError(
                 f"the store {masked(place)} is damaged ({said}); bring back an earlier backup",

@@ -17,6 +17,7 @@ from annotation.errors import StoreNewerError, StoreUnavailableError
 from annotation.stores.addresses import masked
 
 __all__ = [
+    "DROPPABLE",
     "SOFTWARE_VERSION",
     "alembic_config",
     "current_revision",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 SOFTWARE_VERSION = version("pathquorum")
+
+DROPPABLE = frozenset({"identities"})
+"""Tables that the owner of a store may drop: nothing else needs what they hold."""
 
 
 def alembic_config(connection: Connection | None = None) -> Config:

@@ -234,15 +234,22 @@ def adjudicate_decide(
 @click.argument("dispute", type=int)
 @click.option("--by", metavar="HANDLE", help="Who opens it again.")
 @click.option("--reason", help="Why.")
+@signing_options
 @command
 def adjudicate_reopen(
-    invocation: Invocation, dispute: int, by: str | None, reason: str | None
+    invocation: Invocation,
+    dispute: int,
+    by: str | None,
+    reason: str | None,
+    key_file: Path | None,
+    passphrase_file: Path | None,
 ) -> Outcome:
     """Take a decision back; what was decided stays on record."""
     from consensus.adjudication import reopen
 
+    key = unlocked(key_file, passphrase_file)
     with invocation.store.writing() as session:
-        reopen(session, dispute, by=by, reason=reason)
+        reopen(session, dispute, by=by, reason=reason, key=key)
     return _changed(invocation, [dispute])
 
 

@@ -10,8 +10,14 @@ import click
 from annotation.errors import InputError
 from annotation.terminal import Invocation, Outcome, command, counted, table
 from consensus.commands.boundary_table import show_boundary
-from consensus.commands.comparison_tables import interval_text, show_comparisons, value_text
+from consensus.commands.comparison_tables import (
+    COEFFICIENTS,
+    interval_text,
+    show_comparisons,
+    value_text,
+)
 from consensus.commands.detection_tables import show_detection
+from consensus.commands.version_tables import show_versions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,17 +27,6 @@ if TYPE_CHECKING:
 
 ADJUDICATED = "adjudicated"
 """The reference that is a consensus run and not a rater."""
-
-COEFFICIENTS = {
-    "percent": "weighted agreement",
-    "cohen_mean": "Cohen's kappa, mean of pairs",
-    "conger": "Conger's kappa",
-    "fleiss": "Fleiss' kappa",
-    "krippendorff": "Krippendorff's alpha",
-    "gwet": "Gwet's AC",
-    "brennan_prediger": "Brennan-Prediger",
-}
-
 
 WEIGHTS = click.Choice(["nominal", "linear", "quadratic"])
 INTERVAL = click.option(
@@ -71,6 +66,7 @@ INTERVAL = click.option(
     help="Of regions: also without strips along boundaries up to this wide; default: the protocol's.",
 )
 @click.option("--thresholds", is_flag=True, help="Of objects: match at other thresholds as well.")
+@click.option("--versions", is_flag=True, help="All versions of the protocol, side by side.")
 @command
 def agreement(
     invocation: Invocation,
@@ -88,6 +84,7 @@ def agreement(
     include_derived: bool,
     thresholds: bool,
     tolerance_um: float | None,
+    versions: bool,
 ) -> Outcome:
     """How far the raters agree: per class and overall, with intervals.
 
@@ -101,6 +98,16 @@ def agreement(
         raise InputError("--weights and --weights-file say the same thing; give one of them")
     if run is not None and (file is not None or reference != ADJUDICATED):
         raise InputError(f"--run belongs to --reference {ADJUDICATED} in a store")
+    if versions:
+        others = (file, classes, weights, weights_file, reference, run, tolerance_um)
+        if any(other is not None for other in others) or thresholds:
+            raise InputError(
+                "--versions holds the versions of a protocol against each other by their own "
+                "rules; leave --table, --weights, --reference, --thresholds and --tolerance-um out"
+            )
+        return _of_versions(
+            invocation, protocol, (bootstrap, seed, interval), as_of, include_derived
+        )
     custom = None if weights_file is None else read_weights(weights_file)
     if file is not None:
         if tolerance_um is not None:
@@ -187,6 +194,30 @@ def _tolerance(asked_um: float | None, protocol: Protocol) -> float:
             "leave --tolerance-um out"
         )
     return protocol.dispute.tolerance_um if asked_um is None else asked_um
+
+
+def _of_versions(
+    invocation: Invocation,
+    protocol: str | None,
+    drawn: tuple[int | None, int, str],
+    as_of: str | None,
+    include_derived: bool,
+) -> Outcome:
+    """All versions of a protocol, each held against the one before."""
+    from annotation.lookup import find_protocol
+    from annotation.revisions import parse_as_of
+    from consensus.comparing.versions import Resampling, compare_versions
+
+    bootstrap, seed, interval = drawn
+    with invocation.store.reading() as session:
+        document = compare_versions(
+            session,
+            find_protocol(session, protocol).name,
+            Resampling(1000 if bootstrap is None else bootstrap, seed, interval),
+            as_of_pull=parse_as_of(session, as_of),
+            include_derived=include_derived,
+        )
+    return Outcome(document, lambda console: show_versions(console, document))
 
 
 def _of_table(

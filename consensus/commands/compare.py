@@ -9,8 +9,8 @@ import click
 
 from annotation.errors import InputError
 from annotation.terminal import Invocation, Outcome, command, counted, table
-from consensus.commands.agreement import COEFFICIENTS, INTERVAL, WEIGHTS
-from consensus.commands.comparison_tables import interval_text, value_text
+from consensus.commands.agreement import INTERVAL, WEIGHTS
+from consensus.commands.comparison_tables import COEFFICIENTS, interval_text, value_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,6 +78,7 @@ def compare(
         raise InputError("--weights and --weights-file say the same thing; give one of them")
     custom = None if weights_file is None else read_weights(weights_file)
     of_store = (protocol, second, as_of, with_as_of) != (None,) * 4
+    notes: tuple[str, ...] = ()
     if first_file is not None:
         if second_file is None:
             raise InputError(f"{first_file} has nothing to be compared with; name a second table")
@@ -93,8 +94,9 @@ def compare(
                 "both arms are the same reads; name the second with --with, --with-as-of or "
                 "--with-replicate"
             )
-        arms = _store_arms(invocation, sides, weights, custom)
+        arms, notes = _store_arms(invocation, sides, weights, custom)
     document = difference(*arms, bootstrap=bootstrap, seed=seed, interval=interval).to_dict()
+    document["notes"] += notes
     return Outcome(document, lambda console: _show(console, document))
 
 
@@ -120,14 +122,16 @@ def _store_arms(
     sides: tuple[tuple[str | None, str | None, int], tuple[str | None, str | None, int]],
     weights: str | None,
     custom: ClassWeights | None,
-) -> tuple[Arm, Arm]:
+) -> tuple[tuple[Arm, Arm], tuple[str, ...]]:
+    """The arms, and what is to be known of two versions of one protocol."""
     from annotation.lookup import find_protocol
     from annotation.revisions import parse_as_of
     from consensus.comparing.arms import Arm
+    from consensus.comparing.version_arms import version_arms
     from consensus.study.slide_items import Wanted
     from consensus.study.study_ratings import rate
 
-    arms = []
+    arms, found = [], []
     with invocation.store.reading() as session:
         for protocol, as_of, replicate in sides:
             row = find_protocol(session, protocol)
@@ -138,13 +142,24 @@ def _store_arms(
                 wanted=Wanted(geometry=False),
                 replicate=replicate,
             )
-            weights = weights or rated.protocol.weights
+            found.append(rated)
             name = f"{row.name}@{row.version}"
             name += f" replicate {replicate}" if sides[0][2] != sides[1][2] else ""
             name += f" as of {as_of}" if as_of is not None else ""
-            chosen = weights if custom is None else custom.of(rated.ratings.classes)
-            arms.append(Arm(name, rated.ratings, chosen))
-    return arms[0], arms[1]
+            chosen = weights or found[0].protocol.weights
+            arms.append(
+                Arm(
+                    name,
+                    rated.ratings,
+                    chosen if custom is None else custom.of(rated.ratings.classes),
+                )
+            )
+    first, second = found
+    versions = first.row.name == second.row.name and first.row.id != second.row.id
+    if not versions or custom is not None or first.protocol.task != second.protocol.task:
+        return (arms[0], arms[1]), ()
+    aligned = version_arms(first, second, weights, names=(arms[0].name, arms[1].name))
+    return aligned.arms, aligned.notes
 
 
 def _show(console: Console, document: dict[str, Any]) -> None:

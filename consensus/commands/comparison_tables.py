@@ -10,7 +10,17 @@ from annotation.terminal import counted, table
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["interval_text", "show_comparisons", "value_text"]
+__all__ = ["COEFFICIENTS", "interval_text", "show_comparisons", "value_text"]
+
+COEFFICIENTS = {
+    "percent": "weighted agreement",
+    "cohen_mean": "Cohen's kappa, mean of pairs",
+    "conger": "Conger's kappa",
+    "fleiss": "Fleiss' kappa",
+    "krippendorff": "Krippendorff's alpha",
+    "gwet": "Gwet's AC",
+    "brennan_prediger": "Brennan-Prediger",
+}
 
 WIDEST_MATRIX = 12
 """More raters side by side do not fit a terminal."""

@@ -40,8 +40,8 @@ def slide_show(invocation: Invocation, name: str) -> Outcome:
 def trace(invocation: Invocation, identifier: str) -> Outcome:
     """Show the reads, credentials and decisions behind ID.
 
-    ID is the UUID of a pushed or drawn object, a release's name or manifest SHA-256, or run:N,
-    dispute:N or read:N.
+    ID is the UUID of a pushed or drawn object, a release's name or manifest SHA-256, a model's name
+    or weights SHA-256, or run:N, dispute:N or read:N.
     """
     from consensus.provenance.trace import trace as trace_back
 
@@ -73,6 +73,12 @@ def _show_slide(console: Console, page: dict[str, Any]) -> None:
             rows=[_read_row(read) for read in page["reads"]],
         )
     )  # fmt: skip
+    for fault in page["not_as_recorded"]:
+        console.print(
+            f"Pull {fault['pull']} of read {fault['read']}: {fault['problem']}; see "
+            "`pathquorum store check`.",
+            soft_wrap=True,
+        )
     console.print(
         table(
             "Disputes and decisions",
@@ -133,6 +139,13 @@ def _dispute_rows(dispute: dict[str, Any]) -> Sequence[list[object]]:
 
 def _show_trace(console: Console, found: dict[str, Any]) -> None:
     console.print(f"{found['id']}: {found['kind']}", markup=False)
+    if "model" in found:
+        model, release = found["model"], found["release"]
+        console.print(
+            f"Model {model['model']} ({model['method']}), weights {model['weights_sha256'][:12]}, "
+            f"trained on release {release['release']}, manifest {release['manifest_sha256'][:12]}",
+            markup=False,
+        )
     if "run" in found:
         run, protocol = found["run"], found["protocol"]
         signed = "signed" if protocol["signed"] else "not signed"

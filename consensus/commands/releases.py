@@ -133,8 +133,9 @@ def release_list(invocation: Invocation) -> Outcome:
     "--format",
     "output_format",
     required=True,
-    type=click.Choice(["geojson", "masks", "regions"]),
-    help="Items with all that is known of them, PNG tiles of class indices, or clean class regions.",
+    type=click.Choice(["geojson", "masks", "regions", "coco", "parquet", "nnunet"]),
+    help="Items with all that is known of them, PNG tiles of class indices, clean class regions, "
+    "COCO instances, one table, or a dataset of nnU-Net v2.",
 )
 @click.option(
     "--to",
@@ -145,17 +146,31 @@ def release_list(invocation: Invocation) -> Outcome:
     help="A new or empty folder.",
 )
 @click.option(
-    "--tile-px", type=int, default=512, show_default=True, help="Masks: the side of a tile."
+    "--tile-px",
+    type=int,
+    help="Side of tiles; default: 512 for masks and nnunet. COCO's images are whole slides without it.",
 )
-@click.option("--mpp", type=float, help="Masks: microns per pixel; default: each slide's own.")
+@click.option(
+    "--mpp",
+    type=float,
+    help="Microns per pixel of masks and images; default: each slide's own. nnunet needs it.",
+)
+@click.option(
+    "--dataset-id",
+    type=int,
+    default=500,
+    show_default=True,
+    help="nnunet: the number in DatasetXXX_Name.",
+)
 @command
 def release_export(
     invocation: Invocation,
     name: str,
     output_format: str,
     folder: Path,
-    tile_px: int,
+    tile_px: int | None,
     mpp: float | None,
+    dataset_id: int,
 ) -> Outcome:
     """Write the release NAME into a folder: manifest, split, a table of the items, and outlines.
 
@@ -163,13 +178,28 @@ def release_export(
     label; a sidecar beside the tiles says where they lie. Regions are dissolved by class, and
     slivers below the protocol's least area go to the neighbour with the longest border:
     regions.json says how much moved. Items and masks keep what was agreed and decided.
+
+    coco writes a file of instances for each part of the split; what bears no class is a crowd of
+    each class that it may be, and what is background or absent is listed as negatives. With
+    --tile-px the images are tiles that hold an item, written beside. parquet (extra `parquet`) is
+    one row an item with WKB outlines. nnunet writes tiles that hold a label, with `ignore` for what
+    is open or outside the domain, and splits_final.json, which keeps patients apart: copy that into
+    nnUNet_preprocessed/DatasetXXX_Name.
     """
     from consensus.release import open_release, release_document
     from consensus.releases.export import export_release
 
     with invocation.store.reading() as session:
         opened = open_release(session, name)
-        files = export_release(session, opened, output_format, folder, tile_px=tile_px, mpp=mpp)
+        files = export_release(
+            session,
+            opened,
+            output_format,
+            folder,
+            tile_px=tile_px,
+            mpp=mpp,
+            dataset_id=dataset_id,
+        )
         document = {
             **release_document(opened),
             "format": output_format,

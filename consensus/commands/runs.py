@@ -100,16 +100,18 @@ def consensus_run(
 
     With --review-below, a class that is less probable than P is left open too, by the posterior
     that orders the queue: a cautious Dawid-Skene's.
+    Others can pull and decide meanwhile; then it is computed again.
     A run is never changed; run again after new pulls or decisions. Decisions are inherited where
     region and labels are the same.
     """
     from annotation.lookup import find_protocol
     from consensus.fusing.rater_quality import REPLICATES
     from consensus.fusion import FusionOptions
-    from consensus.runs import consensus_run as make_run
+    from consensus.running import make_run
+    from consensus.runs import ComputedRun, compute_run, find_run
 
-    with invocation.store.writing() as session:
-        run = make_run(
+    def compute(session: Session) -> ComputedRun:
+        return compute_run(
             session,
             find_protocol(session, protocol),
             method,
@@ -119,7 +121,10 @@ def consensus_run(
             bootstrap=REPLICATES if bootstrap is None else bootstrap,
             review_below=review_below,
         )
-        document = _document(session, run)
+
+    made = make_run(invocation.store, compute)
+    with invocation.store.reading() as session:
+        document = _document(session, find_run(session, made))
     return Outcome(document, lambda console: _show_run(console, document))
 
 

@@ -26,7 +26,7 @@ from consensus.statistics.resampling import Figures
 from consensus.statistics.statistic import Interval, Statistic
 from consensus.statistics.weights import disagreement_weights
 
-__all__ = ["Arm", "ArmComparison", "compare", "with_common_classes"]
+__all__ = ["Arm", "ArmComparison", "compare", "on_one_footing", "with_common_classes"]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def compare(
             f"{first.name} and {second.name} share no {unit}; a paired difference needs the same "
             f"{unit}s in both"
         )
-    first, second = _on_one_footing(first, second)
+    first, second = on_one_footing(first, second)
     arms = first.on(shared), second.on(shared)
     found = [Method(arm.weights, bootstrap, seed, interval).agreement(arm.ratings) for arm in arms]
     difference = _Difference(
@@ -173,7 +173,7 @@ def with_common_classes(first: Ratings, second: Ratings) -> tuple[Ratings, Ratin
     return recoded[0], recoded[1]
 
 
-def _on_one_footing(first: Arm, second: Arm) -> tuple[Arm, Arm]:
+def on_one_footing(first: Arm, second: Arm) -> tuple[Arm, Arm]:
     """Both arms with joint negatives, or neither: else their kappas would be about two things."""
     if first.ratings.joint_negatives == second.ratings.joint_negatives:
         return first, second

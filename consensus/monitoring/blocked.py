@@ -15,6 +15,7 @@ from annotation.entitlement import entitlement
 from annotation.lookup import find_annotator
 from annotation.protocol import Protocol
 from annotation.revisions import REMOVED, latest_revision_ids
+from annotation.signing.sign_off import lacking_sign_off, sign_off_command
 from annotation.study import protocol_of
 from annotation.tables import (
     Annotation,
@@ -77,7 +78,7 @@ def what_is_blocked(
     """
     protocol = protocol_of(row)
     found = [
-        *_signature(row, protocol),
+        *_signature(session, row, protocol),
         *_credentials(session, row, protocol, today),
         *_excluded(reads),
         *_domain(session, protocol, counted),
@@ -88,13 +89,11 @@ def what_is_blocked(
     return sorted(found, key=lambda one: KINDS.index(one.kind))
 
 
-def _signature(row: ProtocolVersion, protocol: Protocol) -> Iterator[Blocked]:
-    if protocol.require.signature and row.signed_at is None:
+def _signature(session: Session, row: ProtocolVersion, protocol: Protocol) -> Iterator[Blocked]:
+    lacking = lacking_sign_off(session, row, protocol)
+    if lacking is not None:
         yield Blocked(
-            "signature",
-            f"protocol {row.name}@{row.version}",
-            "it requires a signature and has none",
-            f"pathquorum protocol sign {row.name} --version {row.version} --by HANDLE",
+            "signature", f"protocol {row.name}@{row.version}", lacking, sign_off_command(row)
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from annotation.lookup import find_slide
+from annotation.pulled_digests import check_pulled
 from annotation.pushed import is_prediction
 from annotation.study_statements import KINDS, statements
 from annotation.tables import (
@@ -41,11 +43,16 @@ def slide_page(session: Session, name: str) -> dict[str, Any]:
     handles = {a.id: a.handle for a in session.scalars(select(Annotator))}
     said = statements(session)
     pushed = _pushes(session, slide)
+    reads = _reads(session, slide, handles)
     return {
         "slide": _slide(session, slide),
         "study": {kind.replace("-", "_"): said.get(kind) for kind in KINDS},
         "assignments": _assignments(session, slide, handles),
-        "reads": _reads(session, slide, handles),
+        "reads": reads,
+        "not_as_recorded": [
+            asdict(fault)
+            for fault in check_pulled(session, {read["read"] for read in reads}).faults
+        ],
         "runs": _runs(session, slide),
         "disputes": _disputes(session, slide, handles),
         "releases": _releases(session, slide),

@@ -1,4 +1,4 @@
-"""The way back: from a pushed object, a release or a run to the reads and decisions behind it."""
+"""The way back: from a pushed object, a model, a release or a run to the reads and decisions behind."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.errors import UnknownNameError
+from annotation.pulled_digests import PULLED
 from annotation.tables import (
     Annotation,
     Annotator,
@@ -24,7 +25,7 @@ from annotation.tables import (
 from consensus.push_regions import origin_of
 from consensus.runs import last_pull_before
 from consensus.study.counted_reads import counted_reads
-from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute, Release
+from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute, Model, Release
 
 __all__ = ["trace"]
 
@@ -38,8 +39,9 @@ def trace(session: Session, identifier: str) -> dict[str, Any]:
     Parameters
     ----------
     identifier
-        The UUID of a pushed or a drawn object, a release's name or its manifest's SHA-256, or
-        ``run:N``, ``dispute:N``, ``read:N``.
+        The UUID of a pushed or a drawn object, a release's name or its manifest's SHA-256, a
+        model's name or its weights' SHA-256, or ``run:N``, ``dispute:N``, ``read:N``. Where a
+        release has a model's name, ``model:NAME`` means the model.
 
     Raises
     ------
@@ -57,10 +59,38 @@ def trace(session: Session, identifier: str) -> dict[str, Any]:
         )
     ).first()
     if release is None:
-        raise _unknown(identifier)
+        return _of_model(session, identifier)
     return {
         "id": identifier,
         "kind": "release",
+        **_release(release),
+        **_run(session, release.run_id),
+    }
+
+
+def _of_model(session: Session, identifier: str) -> dict[str, Any]:
+    name = identifier.removeprefix("model:")
+    model = session.scalars(
+        select(Model).where((Model.name == name) | (Model.weights_sha256 == name.lower()))
+    ).first()
+    if model is None:
+        raise _unknown(identifier)
+    release = session.get_one(Release, model.release_id)
+    baseline = None if model.baseline_id is None else session.get_one(Model, model.baseline_id)
+    return {
+        "id": identifier,
+        "kind": "model",
+        "model": {
+            "model": model.name,
+            "at": model.at,
+            "method": model.method,
+            "config": model.config,
+            "metrics": model.metrics,
+            "baseline": None if baseline is None else baseline.name,
+            "folder": model.folder,
+            "weights_sha256": model.weights_sha256,
+            "software_version": model.software_version,
+        },
         **_release(release),
         **_run(session, release.run_id),
     }
@@ -232,7 +262,7 @@ def _reads(session: Session, reads: list[int], as_of_pull: int | None) -> list[d
 def _pull_event(session: Session, pull: int) -> int | None:
     return session.scalar(
         select(Event.id)
-        .where(Event.subject == f"pull:{pull}", Event.action == "pulled")
+        .where(Event.subject == f"pull:{pull}", Event.action == PULLED)
         .order_by(Event.id)
         .limit(1)
     )
@@ -281,7 +311,7 @@ def _release(row: Release) -> dict[str, Any]:
 def _unknown(identifier: str) -> UnknownNameError:
     return UnknownNameError(
         f"nothing on record is {identifier!r}; give the UUID of an object, a release's name or "
-        "manifest SHA-256, or run:N, dispute:N or read:N",
+        "manifest SHA-256, a model's name or weights SHA-256, or run:N, dispute:N or read:N",
         kind="id",
         name=identifier,
     )

@@ -11,8 +11,9 @@ import csv
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,21 @@ from annotation.signing.signed_files import detached, signature_path, unsigned_h
 from annotation.tables import Signature, Slide
 from consensus.consensus_items import Consensus, ResolvedItem
 from consensus.release import FrozenRelease
+from consensus.releases.coco import check_coco, coco_writer
 from consensus.releases.geojson import write_geojson
 from consensus.releases.masks import check_masks, write_masks
+from consensus.releases.nnunet import check_nnunet, nnunet_writer
+from consensus.releases.parquet import check_parquet, parquet_writer
 from consensus.releases.regions import check_regions, cleaning_document, write_regions
 from consensus.signed_content import created_event
 
 __all__ = ["FORMATS", "export_release"]
 
-FORMATS = ("geojson", "masks", "regions")
+FORMATS = ("geojson", "masks", "regions", "coco", "parquet", "nnunet")
+
+TILE_PX = 512
+DATASET_ID = 500
+"""Of nnU-Net's; it keeps the numbers below for datasets of its own."""
 
 
 def export_release(
@@ -42,20 +50,25 @@ def export_release(
     output_format: str,
     folder: Path,
     *,
-    tile_px: int = 512,
+    tile_px: int | None = None,
     mpp: float | None = None,
+    dataset_id: int = DATASET_ID,
 ) -> list[str]:
     """Write a release into a new folder.
 
     Parameters
     ----------
     output_format
-        ``geojson`` (items), ``masks`` or ``regions`` (clean class regions); manifest, split and
-        table come with each.
+        ``geojson`` (items), ``masks``, ``regions`` (clean class regions), ``coco``, ``parquet`` or
+        ``nnunet``; manifest, split and table come with each.
     folder
         Absent or empty.
-    tile_px, mpp
-        Side of a mask's tiles and its microns per pixel; None takes each slide's own.
+    tile_px
+        Side of tiles; None takes 512 for masks and nnU-Net, and whole slides as COCO's images.
+    mpp
+        Microns per pixel of masks and pictures; None takes each slide's own, which nnU-Net can't.
+    dataset_id
+        nnU-Net's number of the dataset.
 
     Returns
     -------
@@ -68,33 +81,98 @@ def export_release(
     """
     if output_format not in FORMATS:
         raise InputError(f"no format {output_format!r}; choose one of {', '.join(FORMATS)}")
-    consensus = release.consensus
-    if output_format == "masks":
-        check_masks(consensus.protocol.task, consensus.classes, tile_px, mpp)
-    if output_format == "regions":
-        check_regions(consensus.protocol.task)
+    made = _Export(session, release, output_format, tile_px, mpp, dataset_id)
+    made.check()
     release.require_unchanged()
-    cleaned: list[dict[str, Any]] = []
-    with _new_folder(folder) as made:
-        (made / "manifest.json").write_text(release.row.manifest, encoding="utf-8")
-        _write_evidence(session, release, made)
-        (made / "split.json").write_bytes(_split(release))
-        with (made / "items.csv").open("w", encoding="utf-8", newline="") as stream:
+    with _new_folder(folder) as target:
+        (target / "manifest.json").write_text(release.row.manifest, encoding="utf-8")
+        _write_evidence(session, release, target)
+        (target / "split.json").write_bytes(_split(release))
+        with (
+            (target / "items.csv").open("w", encoding="utf-8", newline="") as stream,
+            made.writer(target) as write,
+        ):
             table = _ItemTable(csv.writer(stream), release)
-            for slide in consensus.slides:
-                items = consensus.items(slide)
+            for slide in release.consensus.slides:
+                items = release.consensus.items(slide)
                 table.write(slide, items)
-                if output_format == "masks":
-                    write_masks(
-                        made / "masks", slide, items, consensus.classes, tile_px=tile_px, mpp=mpp
-                    )
-                elif output_format == "regions":
-                    cleaned.append(write_regions(release, made / "regions", slide, items))
-                else:
-                    write_geojson(session, release, made / "geojson", slide, items)
-        if output_format == "regions":
-            (made / "regions.json").write_bytes(cleaning_document(release, cleaned))
-        return sorted(p.relative_to(made).as_posix() for p in made.rglob("*") if p.is_file())
+                write(slide, items)
+        return sorted(p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file())
+
+
+WriteSlide = Callable[[Slide, Sequence[ResolvedItem]], object]
+
+
+@dataclass(frozen=True)
+class _Export:
+    """What is written of each slide, by format."""
+
+    session: Session
+    release: FrozenRelease
+    output_format: str
+    tile_px: int | None
+    mpp: float | None
+    dataset_id: int
+
+    def check(self) -> None:
+        """Refuse what the format can't hold, before anything is written."""
+        consensus, tile_px = self.release.consensus, self.tile_px
+        match self.output_format:
+            case "masks":
+                side_px = TILE_PX if tile_px is None else tile_px
+                check_masks(consensus.protocol.task, consensus.classes, side_px, self.mpp)
+            case "regions":
+                check_regions(consensus.protocol.task)
+            case "coco":
+                check_coco(self.release, tile_px, self.mpp)
+            case "parquet":
+                check_parquet()
+            case "nnunet":
+                side_px = TILE_PX if tile_px is None else tile_px
+                check_nnunet(self.release, side_px, self.mpp, self.dataset_id)
+
+    @contextmanager
+    def writer(self, target: Path) -> Iterator[WriteSlide]:
+        """A function that writes one slide's items into the folder of the export."""
+        session, release, tile_px = self.session, self.release, self.tile_px
+        side_px = TILE_PX if tile_px is None else tile_px
+        match self.output_format:
+            case "masks":
+                yield lambda slide, items: write_masks(
+                    target / "masks",
+                    slide,
+                    items,
+                    release.consensus.classes,
+                    tile_px=side_px,
+                    mpp=self.mpp,
+                )
+            case "regions":
+                cleaned: list[dict[str, Any]] = []
+                yield lambda slide, items: cleaned.append(
+                    write_regions(release, target / "regions", slide, items)
+                )
+                (target / "regions.json").write_bytes(cleaning_document(release, cleaned))
+            case "coco":
+                with coco_writer(
+                    session, release, target / "coco", tile_px=tile_px, mpp=self.mpp
+                ) as write:
+                    yield write
+            case "parquet":
+                with parquet_writer(session, release, target / "items.parquet") as write:
+                    yield write
+            case "nnunet":
+                with nnunet_writer(
+                    release,
+                    target,
+                    tile_px=side_px,
+                    mpp=self.mpp,
+                    dataset_id=self.dataset_id,
+                ) as write:
+                    yield write
+            case _:
+                yield lambda slide, items: write_geojson(
+                    session, release, target / "geojson", slide, items
+                )
 
 
 def _write_evidence(session: Session, release: FrozenRelease, made: Path) -> None:

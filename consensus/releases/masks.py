@@ -25,7 +25,15 @@ from annotation.tables import Slide
 from consensus.consensus_items import EXCLUDED, ResolvedItem
 from consensus.releases.scan_conversion import EMPTY, scan_tiles
 
-__all__ = ["OUTSIDE", "UNLABELLED", "MaskGrid", "check_masks", "mask_tiles", "write_masks"]
+__all__ = [
+    "OUTSIDE",
+    "UNLABELLED",
+    "MaskGrid",
+    "check_masks",
+    "check_sizes",
+    "mask_tiles",
+    "write_masks",
+]
 
 OUTSIDE = EMPTY
 UNLABELLED = 254
@@ -86,7 +94,12 @@ def check_masks(task: str, classes: Sequence[str], tile_px: int, mpp: float | No
             f"{len(classes)} classes don't fit into 8 bits beside two reserved values; "
             "export with --format geojson"
         )
-    if not TILE_RANGE_PX[0] <= tile_px <= TILE_RANGE_PX[1]:
+    check_sizes(tile_px, mpp)
+
+
+def check_sizes(tile_px: int | None, mpp: float | None) -> None:
+    """Refuse a side of tiles or a resolution that can't be meant; None is left to the slide."""
+    if tile_px is not None and not TILE_RANGE_PX[0] <= tile_px <= TILE_RANGE_PX[1]:
         raise InputError(
             f"--tile-px {tile_px} can't be used; take {TILE_RANGE_PX[0]} to {TILE_RANGE_PX[1]}"
         )

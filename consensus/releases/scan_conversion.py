@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from consensus.ragged import spread
 
-__all__ = ["EMPTY", "scan_tiles"]
+__all__ = ["EMPTY", "scan_runs", "scan_tiles"]
 
 EMPTY = 255
 """Value of a pixel whose centre lies in no polygon."""
@@ -89,6 +89,30 @@ def scan_tiles(
         runs = _runs(_part(edges, of_strip), values, row * tile_px, tile_px, columns * tile_px)
         for column, pixels in _paint(runs, tile_px):
             yield column, row, pixels
+
+
+def scan_runs(
+    polygons: NDArray[np.object_], *, downsample: float, columns: int, rows: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The pixels of polygons as runs, row by row and from left to right; none overlaps another.
+
+    Parameters
+    ----------
+    polygons : shape (N,)
+        Valid polygons in level-0 pixels.
+    downsample
+        Level-0 pixels per pixel.
+    columns, rows
+        Size of the picture in pixels; what lies beyond it is left out.
+
+    Returns
+    -------
+    row, start, stop : shape (R,)
+        Pixels of a row from ``start`` up to before ``stop``.
+    """
+    values = np.zeros(len(polygons), dtype=np.int64)
+    runs = _runs(_edges(polygons, downsample), values, 0, rows, columns)
+    return runs.row, runs.start, runs.stop
 
 
 def _edges(polygons: NDArray[np.object_], downsample: float) -> _Edges:

@@ -15,7 +15,7 @@ from consensus.reporting.detection import DetectionSection, detection_section
 from consensus.reporting.numbers import AreaScale, ShownStatistic, count_text, marks_of, shown
 from consensus.statistics.intervals import METHODS
 
-__all__ = ["AgreementSection", "agreement_section"]
+__all__ = ["COEFFICIENTS", "AgreementSection", "agreement_section"]
 
 COEFFICIENTS: Final = {
     "percent": "Weighted agreement",

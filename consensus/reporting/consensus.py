@@ -14,6 +14,7 @@ from consensus.item_states import AGREED, BELOW_AREA, DISPUTED, TOO_FEW
 from consensus.queue.adjudication_queue import QueueEntry, queue
 from consensus.queue.decisions import CLASS, EXCLUDE, INDETERMINATE, answers_in_force
 from consensus.reporting.adjudicated import AdjudicatedSection, adjudicated_section
+from consensus.reporting.confusion import ConfusionSection, confusion_section
 from consensus.reporting.disputes import PlaceRows, dispute_places
 from consensus.reporting.numbers import AreaScale, count_text, moment_text, percent_text
 from consensus.reporting.quality import (
@@ -23,6 +24,7 @@ from consensus.reporting.quality import (
     convergence_section,
     quality_section,
 )
+from consensus.reporting.releases import ReleaseRow, releases_of
 from consensus.tables import ConsensusItem, ConsensusRun
 
 __all__ = ["ConsensusSection", "consensus_section"]
@@ -77,6 +79,8 @@ class ConsensusSection:
     open_disputes: int
     entries: list[QueueEntry]
     quality: QualitySection | None
+    confusion: ConfusionSection | None
+    releases: list[ReleaseRow]
     convergence: ConvergenceSection | None
     notes: list[str]
 
@@ -113,6 +117,8 @@ def consensus_section(session: Session, run: ConsensusRun) -> ConsensusSection:
         open_disputes=sum(entry.answer is None for entry in entries),
         entries=entries,
         quality=quality_section(run.summary, run.classes),
+        confusion=confusion_section(run.summary, run.classes),
+        releases=releases_of(session, run),
         convergence=convergence_section(run.summary),
         notes=list(run.summary.get("notes", [])),
     )

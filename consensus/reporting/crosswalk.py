@@ -16,12 +16,13 @@ __all__ = ["CrosswalkRow", "Facts", "crosswalk"]
 
 MISSING: Final = "missing"
 
+_OWN_TEXT: Final = "belongs into the publication’s own text"
+
 
 @dataclass(frozen=True)
 class Facts:
     """What the crosswalk asks of a report; each is whether it is there."""
 
-    ethics: bool
     intended_use: bool
     signed: bool
     planned: bool
@@ -65,7 +66,7 @@ def _row(
 
 
 def _grras(facts: Facts) -> Sequence[CrosswalkRow]:
-    text = "belongs into the publication’s own text"
+    text = _OWN_TEXT
     rows: list[tuple[str, str, bool, str, str, str]] = [
         ("1", "Title or abstract say that agreement was studied", False, "", "", text),
         ("2", "The rating is described", True, "Protocol’s rules and classes", "study", ""),
@@ -95,28 +96,32 @@ def _grras(facts: Facts) -> Sequence[CrosswalkRow]:
 
 
 def _claim(facts: Facts) -> Sequence[CrosswalkRow]:
+    text = _OWN_TEXT
     rows: list[tuple[str, str, bool, str, str, str]] = [
         ("7", "Sources of the data", facts.sites_known, "Sites", "study",
          "register sites with `slide add --site`"),
-        ("8", "Who or what was eligible", facts.ethics, "Ethics approval", "study",
-         "name the approval with `study describe --ethics`; criteria belong into the text"),
+        ("8", "Who or what was eligible", False, "", "", text),
         ("11", "Definitions of what is rated", facts.signed, "The signed protocol", "study",
          "sign the protocol with `protocol sign`"),
-        ("12", "De-identification", True, "Handles instead of names", "study", ""),
+        ("12", "De-identification", False, "", "",
+         "raters stand under handles; how images and their names were treated is not recorded"),
         ("13", "How missing data was handled", True, "Reads left out, and why", "reads", ""),
         ("14", "The reference standard", True, "The consensus and its rule", "consensus", ""),
-        ("15", "Why this reference standard", True, "How the consensus moves with the method",
-         "consensus", ""),
+        ("15", "Why this reference standard", False, "", "",
+         "the reason " + text + "; how the consensus moves with the method stands under Consensus"),
         ("16", "Who annotated, and their qualifications", facts.credentials,
          "People, roles, credentials", "study",
          "record credentials with `annotator add --credential`"),
-        ("17", "Annotation tools", True, "QuPath and the software below", "made", ""),
+        ("17", "Annotation tools", False, "", "",
+         "the software below took annotations in; which one they were drawn with is not recorded"),
         ("18", "Variability within and between raters, and how disagreement was resolved",
          facts.all_decided and facts.replicates, "Agreement, replicates, disputes", "disputes",
-         "some disputes are open, or nobody read a slide twice"),
-        ("20", "How data was split", facts.release, "The release’s manifest", "made",
+         " and ".join(
+             [*(["nobody read a slide twice"] if not facts.replicates else []),
+              *(["some disputes are open"] if not facts.all_decided else [])])),
+        ("20", "How data was split", facts.release, "The release’s parts", "releases",
          "freeze one with `release create`"),
-        ("21", "At which level parts are apart", facts.release, "By patient", "made",
+        ("21", "At which level parts are apart", facts.release, "By patient", "releases",
          "freeze one with `release create`"),
         ("33", "Flow of participants", True, "Planned and actual reads, exclusions", "reads", ""),
     ]  # fmt: skip

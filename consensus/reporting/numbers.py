@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ __all__ = [
     "number_text",
     "percent_text",
     "shown",
+    "signed",
 ]
 
 MINUS: Final = "\N{MINUS SIGN}"
@@ -124,6 +125,15 @@ def shown(statistic: Mapping[str, Any], *, as_percent: bool = False) -> ShownSta
         with_raters=_interval(other_raters, as_percent) if other_raters else "",
         median="" if median["value"] is None else write(median["value"]),
     )
+
+
+def signed(statistic: Mapping[str, Any]) -> ShownStatistic:
+    """A difference in the words of the page: what is above zero bears its sign."""
+    difference = shown(statistic)
+    value = statistic["value"]
+    if value is None or value <= 0 or difference.text == number_text(0.0):
+        return difference
+    return replace(difference, text=f"+{difference.text}")
 
 
 def marks_of(figures: Iterable[ShownStatistic]) -> dict[str, str]:

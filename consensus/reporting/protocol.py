@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.protocol import Protocol
-from annotation.tables import Annotator, ProtocolVersion, Signature, SigningKey
+from annotation.signing.sign_off import approving_key
+from annotation.tables import Annotator, ProtocolVersion
 from consensus.reporting.numbers import moment_text
 
 __all__ = ["ProtocolSection", "protocol_section"]
@@ -56,12 +56,8 @@ def protocol_section(session: Session, row: ProtocolVersion, protocol: Protocol)
 
 def _proof(session: Session, row: ProtocolVersion) -> str:
     """With which key the protocol was signed, if with any."""
-    fingerprint = session.scalars(
-        select(SigningKey.fingerprint)
-        .join(Signature, Signature.key_id == SigningKey.id)
-        .where(Signature.subject == f"protocol:{row.id}")
-    ).first()
-    return "by name, without a key" if fingerprint is None else f"with the key {fingerprint[:12]}…"
+    key = approving_key(session, row)
+    return "by name, without a key" if key is None else f"with the key {key.fingerprint[:12]}…"
 
 
 def _classes(protocol: Protocol) -> str:
@@ -98,7 +94,7 @@ def _order_rules(protocol: Protocol) -> Iterator[tuple[str, str]]:
     yield "May decide disputes", " or ".join(protocol.adjudication.roles)
     needed = [f"credential {kind!r} in force on the day" for kind in require.credentials]
     needed += ["training for this version"] if require.training else []
-    needed += ["a signed protocol"] if require.signature else []
+    needed += ["a protocol signed with a key"] if require.signature else []
     if needed:
         yield "Required of a read", ", ".join(needed)
     if require.signature:

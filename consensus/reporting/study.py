@@ -10,10 +10,10 @@ from datetime import date
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from annotation.entitlement import Held, credentials_of
 from annotation.study_statements import KINDS, statements
 from annotation.tables import (
     Annotator,
-    Credential,
     Patient,
     PullRead,
     Read,
@@ -192,14 +192,11 @@ def _people(
 ) -> list[PersonRow]:
     counted = Counter(row.handle for row in reads if row.excluded is None)
     not_counted = Counter(row.handle for row in reads if row.excluded is not None)
-    held: dict[int, list[str]] = {}
-    for credential in session.scalars(select(Credential).order_by(Credential.kind, Credential.id)):
-        held.setdefault(credential.annotator_id, []).append(_credential(credential))
     return [
         PersonRow(
             handle=person.handle,
             role=person.role,
-            credentials=list(dict.fromkeys(held.get(person.id, []))),
+            credentials=sorted({_credential(held) for held in credentials_of(session, person)}),
             counted=counted[person.handle],
             not_counted=not_counted[person.handle],
             decided=decided_by.get(person.id, 0),
@@ -209,12 +206,14 @@ def _people(
     ]
 
 
-def _credential(credential: Credential) -> str:
-    """Its kind and days; the number would name a person."""
-    if credential.valid_from is None and credential.valid_to is None:
-        return credential.kind
+def _credential(held: Held) -> str:
+    """Its kind and days, as corrected; the number would name a person."""
+    kind = held.credential.kind
+    if held.withdrawn:
+        return f"{kind} (withdrawn)"
     days = [
-        f"from {credential.valid_from}" if credential.valid_from else "",
-        f"to {credential.valid_to}" if credential.valid_to else "",
+        f"from {held.valid_from}" if held.valid_from else "",
+        f"to {held.valid_to}" if held.valid_to else "",
     ]
-    return f"{credential.kind} ({' '.join(day for day in days if day)})"
+    told = " ".join(day for day in days if day)
+    return f"{kind} ({told})" if told else kind

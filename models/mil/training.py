@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from models.mil.bags import padded
 from models.mil.networks import BagClassifier
 from models.noise.objectives import Objective
+from models.training.history import History
 from models.training.loop import Progress, fit
 from models.training.settings import TrainingSettings
 
@@ -133,8 +134,12 @@ class BagTrainer:
         Where to compute.
     checkpoints
         Of a stage, by its name; None trains in memory.
-    validation, progress
-        Told of each network in training, and after each batch.
+    validation
+        Figures of each network in training, after every epoch.
+    progress
+        Of a stage, by its name: told after each batch.
+    finished
+        Told of each stage and how it went.
     """
 
     source: BagSource
@@ -144,7 +149,8 @@ class BagTrainer:
     device: str = "cpu"
     checkpoints: Callable[[str], Checkpoints] | None = None
     validation: Callable[[BagClassifier], Mapping[str, float]] | None = None
-    progress: Progress | None = None
+    progress: Callable[[str], Progress] | None = None
+    finished: Callable[[str, History], None] | None = None
 
     def fit(self, stage: str, objective: Objective, items: NDArray[np.int64]) -> BagClassifier:
         """A network trained from the start on these items."""
@@ -161,7 +167,10 @@ class BagTrainer:
         )
         task.model.to(self.device)
         checkpoints = None if self.checkpoints is None else self.checkpoints(stage)
-        fit(task, self.settings, checkpoints=checkpoints, progress=self.progress)
+        progress = None if self.progress is None else self.progress(stage)
+        history = fit(task, self.settings, checkpoints=checkpoints, progress=progress)
+        if self.finished is not None:
+            self.finished(stage, history)
         return network
 
     def predict(self, model: BagClassifier, items: NDArray[np.int64]) -> NDArray[np.float64]:

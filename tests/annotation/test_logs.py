@@ -116,3 +116,16 @@ def test_a_name_is_no_part_of_what_is_logged(study: Study, store: Store) -> None
     assert [line["event"] for line in logged(result)] == ["recorded", "recorded", "finished"]
     assert "Ada" not in result.err
     assert "ada@" not in result.err
+
+
+def test_what_a_driver_logs_beside_its_error_is_no_second_line() -> None:
+    """A fault is one line; psycopg warns of a pipeline that it gives up where a server's disk is full."""
+    pytest.importorskip("psycopg")
+    code = (
+        "import logging; from annotation.stores.addresses import parsed; "
+        "from annotation.stores.engines import open_engine; "
+        "open_engine(parsed('postgresql+psycopg://u@/d')).dispose(); "
+        "logging.getLogger('psycopg').warning('error ignored terminating a pipeline')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

@@ -22,6 +22,7 @@ from tests.annotation.pulling import (
     three,
 )
 from tests.conftest import feature, square
+from tests.signing import make_key
 
 
 def test_losing_more_than_half_is_refused_until_it_is_accepted(
@@ -175,7 +176,8 @@ def test_a_required_signature_is_asked_for(
     study("protocol", "add", tmp_path / "gated.toml")
     gated = ("--annotator", "P1", "--protocol", "gated")
     assert_refused(study, store, write_export(three()), "protocol sign gated --version 1", *gated)
-    assert study("protocol", "sign", "gated", "--version", "1", "--by", "L").status == 0
+    sign = ("protocol", "sign", "gated", "--version", "1", "--by", "L")
+    assert study(*sign, *make_key(study, "L", tmp_path)).status == 0
     assert study("pull", write_export(three()), *gated).status == 0
 
 

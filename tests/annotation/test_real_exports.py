@@ -12,11 +12,12 @@ from sqlalchemy import select
 from annotation.errors import SourceError
 from annotation.people import add_annotator
 from annotation.protocol import parse_protocol
+from annotation.protocol_versions import add_protocol
 from annotation.pull import PullRequest, pull
 from annotation.revisions import revisions_in_force
 from annotation.sources import open_sources
 from annotation.store import Store
-from annotation.study import add_protocol, add_slide_without_image
+from annotation.study import add_slide_without_image
 from annotation.tables import Read
 from tests.conftest import PROJECT_ROOT
 

@@ -17,7 +17,9 @@ from annotation.slides import (
     read_slide,
     recognisable_content,
     thumbnail,
+    tiles_of,
 )
+from tests.gradient_slides import gradient, write_gradient
 
 MakeTiff = Callable[..., Path]
 
@@ -234,3 +236,30 @@ def test_the_label_and_the_name_within_a_scan_are_found(tmp_path: Path) -> None:
     )
     assert recognisable_content(scan, "SP21") == recognisable_content(scan, "SP21-7")
     assert recognisable_content(scan, "P21-7") == ("label", "macro")
+
+
+def test_tiles_show_their_place_to_a_fraction_of_a_pixel(tmp_path: Path) -> None:
+    """Whatever level they come from: the slide's colours are linear in x and y."""
+    path = write_gradient(tmp_path / "a.tiff", 1000, 800, 0.5)
+    places = [(0.0, 0.0, 64.0, 64), (100.5, 51.25, 100.0, 64), (37.0, 64.5, 300.0, 100),
+              (3.3, 3.3, 700.0, 100), (500.0, 400.0, 32.0, 64)]  # fmt: skip
+    with tiles_of(path) as tile:
+        for x_px, y_px, side_px, size_px in places:
+            picture = np.asarray(tile(x_px, y_px, side_px, size_px), dtype=float)
+            assert picture.shape == (size_px, size_px, 3)
+            centre = (np.arange(size_px) + 0.5) * side_px / size_px
+            expected = gradient(x_px + centre[None, :], y_px + centre[:, None])
+            assert np.abs(picture - expected).max() < 1.1
+        beyond = np.asarray(tile(990.0, 790.0, 64.0, 64))
+        assert (beyond[20:, 20:] == 255).all()
+        assert abs(float(beyond[2, 2, 0]) - (990 + 2.5) / 4) < 1.1
+
+
+def test_a_tile_made_of_blocks_equals_one_made_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_gradient(tmp_path / "a.tiff", 1000, 800, 0.5)
+    with tiles_of(path) as tile:
+        whole = np.asarray(tile(10.5, 20.25, 610.0, 200))
+        monkeypatch.setattr("annotation.slides._BLOCK_PX", 100)
+        np.testing.assert_array_equal(np.asarray(tile(10.5, 20.25, 610.0, 200)), whole)

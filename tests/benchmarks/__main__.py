@@ -18,14 +18,18 @@ from tests.benchmarks import (
     coverage,
     fusing,
     intervals,
+    labelling,
     matching,
+    mil_bags,
     overlaying,
     pulling,
     pushing,
     qupath_objects,
     reviewing,
+    segmentation,
 )
 from tests.benchmarks.measure import cost_of, print_table
+from tests.benchmarks.noise import report as noise
 
 PACKAGES = (
     "numpy",
@@ -51,20 +55,6 @@ def help_page(_folder: Path) -> None:
     )
 
 
-def mil(folder: Path) -> None:
-    """Real bags; torch is imported for them alone."""
-    from tests.benchmarks import mil_bags
-
-    mil_bags.run(folder)
-
-
-def noise(folder: Path) -> None:
-    """Learning from noisy labels; torch is imported for it alone."""
-    from tests.benchmarks.noise import report
-
-    report.run(folder)
-
-
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "help": help_page,
     "pulling": pulling.run,
@@ -76,8 +66,10 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "coverage": coverage.run,
     "qupath": qupath_objects.run,
     "pushing": pushing.run,
-    "mil": mil,
-    "noise": noise,
+    "labelling": labelling.run,
+    "mil": mil_bags.run,
+    "noise": noise.run,
+    "segmentation": segmentation.run,
 }
 
 LONG = ("noise",)

@@ -156,8 +156,9 @@ def prepare_store(url: str, raters: int) -> None:
     """A store with a slide, a protocol of objects, and raters."""
     from annotation.people import add_annotator
     from annotation.protocol import parse_protocol
+    from annotation.protocol_versions import add_protocol
     from annotation.store import create_or_upgrade
-    from annotation.study import add_protocol, add_slide_without_image
+    from annotation.study import add_slide_without_image
 
     store, _ = create_or_upgrade(url)
     classes = "".join(f'[[classes]]\nname = "{name}"\n' for name in ("Tumor", "Stroma"))

@@ -214,8 +214,9 @@ def fill_store(url: str, slide: Path, folder: Path) -> None:
     from annotation.cli import run
     from annotation.people import add_annotator
     from annotation.protocol import parse_protocol
+    from annotation.protocol_versions import add_protocol
     from annotation.store import create_or_upgrade
-    from annotation.study import add_protocol, add_slide_without_image
+    from annotation.study import add_slide_without_image
 
     store, _ = create_or_upgrade(url)
     classes = "".join(f'[[classes]]\nname = "{name}"\n' for name in CLASSES)

@@ -25,7 +25,8 @@ import sys
 from annotation.people import add_annotator
 from annotation.protocol import parse_protocol
 from annotation.store import create_or_upgrade
-from annotation.study import add_protocol, add_slide_without_image
+from annotation.protocol_versions import add_protocol
+from annotation.study import add_slide_without_image
 store, _ = create_or_upgrade(sys.argv[1])
 text = 'name="b"\\nversion="1"\\ntask="objects"\\n[[classes]]\\nname="Tumor"\\n[[classes]]\\nname="Stroma"'
 with store.writing() as session:

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from annotation.people import add_annotator
 from annotation.protocol import parse_protocol
+from annotation.protocol_versions import add_protocol
 from annotation.store import SOFTWARE_VERSION, Store, now
-from annotation.study import add_protocol, add_slide_without_image
+from annotation.study import add_slide_without_image
 from consensus.tables import ConsensusItem, ConsensusRun, Dispute
 
 MPP = 0.5

@@ -17,10 +17,11 @@ from sklearn.metrics import cohen_kappa_score
 from annotation.lookup import find_protocol
 from annotation.people import add_annotator
 from annotation.protocol import parse_protocol
+from annotation.protocol_versions import add_protocol
 from annotation.pull import PullRequest, PullResult, pull
 from annotation.sources import open_sources
 from annotation.store import Store, create_or_upgrade
-from annotation.study import add_protocol, add_slide_without_image
+from annotation.study import add_slide_without_image
 from consensus.agreement import agreement
 from consensus.comparing.comparisons import Method
 from consensus.comparing.objects_document import objects_part

@@ -11,7 +11,9 @@ import pytest
 from consensus.queue.adjudication_queue import QueueEntry
 from consensus.reporting.adjudicated import adjudicated_section
 from consensus.reporting.crosswalk import Facts, crosswalk
+from consensus.reporting.numbers import AreaScale
 from tests.conftest import CommandResult, feature, square
+from tests.consensus.report_page import Page
 
 Study = Callable[..., CommandResult]
 
@@ -90,3 +92,102 @@ def test_the_page_says_what_is_missing_and_no_longer_once_it_is_there(
     assert after.count("missing: ") < before.count("missing: ")
     for anchor in ("study", "reads", "agreement", "consensus", "disputes", "made"):
         assert f'id="{anchor}"' in after
+
+
+def test_what_the_report_cannot_know_is_never_answered() -> None:
+    """Eligibility, de-identification, the choice of the reference and the tool belong elsewhere."""
+    everything = Facts(**dict.fromkeys((field.name for field in fields(Facts)), True))
+    missing = {(row.guideline, row.item) for row in crosswalk(everything) if row.missing}
+    assert missing == {
+        *(("GRRAS", item) for item in ("1", "7", "14")),
+        *(("CLAIM", item) for item in ("8", "12", "15", "17")),
+    }
+
+
+def test_of_two_reasons_the_one_that_holds_is_named() -> None:
+    (variability,) = [
+        row for row in crosswalk(replace(NOTHING, replicates=True)) if row.item == "18"
+    ]
+    assert variability.answer == "missing: some disputes are open"
+    (variability,) = [
+        row for row in crosswalk(replace(NOTHING, all_decided=True)) if row.item == "18"
+    ]
+    assert variability.answer == "missing: nobody read a slide twice"
+
+
+@pytest.fixture
+def evidence(study: Study, write_export: Callable[..., Path], tmp_path: Path) -> Callable[[], Page]:
+    """Writes the report of a run on two patients, of which one read does not count."""
+    board = ("--credential", "board:ABP:1", "--valid-from", "2020-01-01")
+    assert study("annotator", "add", "P4", "--role", "pathologist", *board).status == 0
+    size = ("--width", 1000, "--height", 800, "--mpp", 0.5, "--patient", "B")
+    assert study("slide", "add", "S2", *size).status == 0
+    for slide, last in (("S1", "High grade"), ("S2", "Benign")):
+        for number, handle in enumerate(("P1", "P2", "P3", "P4")):
+            label = last if handle == "P4" else "Benign"
+            export = write_export([feature(square(number, 0, 200), label)], handle, slide)
+            told = ("--annotator", handle, "--protocol", "prostate", "--accept-copy")
+            assert study("pull", export, *told).status == 0
+    corrected = write_export([feature(square(9, 0, 200), "Benign")], "P3-again", "S2")
+    based = ("--annotator", "P2", "--replicate", 2, "--based-on", 7)
+    assert study("pull", corrected, "--protocol", "prostate", *based).status == 0
+    assert study("consensus", "run", "--protocol", "prostate").status == 0
+
+    def page() -> Page:
+        path = tmp_path / "r.html"
+        result = study("report", "--to", path)
+        assert result.status == 0, result.err
+        return Page(path.read_text(encoding="utf-8"))
+
+    return page
+
+
+def test_confusion_tables_are_those_of_the_run(study: Study, evidence: Callable[[], Page]) -> None:
+    quality = study("consensus", "show", 1, "--json").json["raters_quality"]
+    amounts = [
+        a for one in quality.values() for row in one["confusion"].values() for a in row.values()
+    ]
+    scale = AreaScale.of(amounts)
+    classes = ("Benign", "Low grade", "High grade", "background")
+    expected = []
+    for rater, one in quality.items():
+        expected.append([rater])
+        for name in classes:
+            amounts = [one["confusion"][name][said] for said in classes]
+            expected.append([name, *(scale.text(a) if a else "0" for a in amounts)])
+    rows = evidence().rows("confusion", number=1)
+    assert rows == expected
+    assert quality["P4"]["confusion"]["Benign"]["High grade"] > 0
+
+
+def test_releases_stand_with_their_parts_once_there_are_any(
+    study: Study, evidence: Callable[[], Page]
+) -> None:
+    assert "releases-caption" not in evidence().tables
+    made = study("release", "create", "v1", "--run", 1, "--json").json
+    ((name, _, parts, digest),) = evidence().rows("releases")
+    assert (name, digest) == ("v1", made["manifest_sha256"])
+    for part, held in made["split"].items():
+        assert f"{part}: {held['patients']} / {held['slides']}" in parts
+
+
+def test_a_credential_stands_as_it_was_corrected(
+    study: Study, evidence: Callable[[], Page]
+) -> None:
+    def of_p4() -> str:
+        return next(row[2] for row in evidence().rows("people") if row[0] == "P4")
+
+    assert of_p4() == "board (from 2020-01-01)"
+    told = ("annotator", "correct", "P4", "--credential", "board:ABP:1")
+    assert study(*told, "--valid-to", "2030-12-31", "--reason", "renewed").status == 0
+    assert "to 2030-12-31" in of_p4()
+
+
+def test_reads_that_do_not_count_are_summed_by_reason(evidence: Callable[[], Page]) -> None:
+    page = evidence()
+    rows = page.rows("excluded")
+    counts = [row for row in page.rows("reads") if any(cell.startswith("no:") for cell in row)]
+    assert sum(int(number) for _, number in rows) == len(counts) > 0
+    assert {reason for reason, _ in rows} == {
+        cell.removeprefix("no:").strip() for row in counts for cell in row if cell.startswith("no:")
+    }

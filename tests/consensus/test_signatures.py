@@ -285,6 +285,16 @@ def test_a_protocol_that_requires_signatures_takes_nothing_unsigned(
     for command in commands:
         result = study(*command, *key)
         assert result.status == 0, result.err
+    again = ("adjudicate", "reopen", 1, "--reason", "seen at 40x")
+    refused = study(*again, "--by", "L")
+    assert (refused.status, refused.out) == (1, "")
+    assert "requires signatures and this reopening has none" in refused.err
+    assert study("adjudicate", "show", 1, "--json").json["disputes"][0]["state"] != "open"
+    assert study(*again, *key).status == 0
+    assert study("adjudicate", "show", 1, "--json").json["disputes"][0]["state"] == "open"
+    taken_back = study("signature", "list", "--json").json["signatures"][-1]
+    assert (taken_back["meaning"], taken_back["signer"]) == ("I took this decision back", "L")
+    assert study("signature", "verify").status == 0
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "Required of decisions, releases and reports" in page
     assert "with the key" in page

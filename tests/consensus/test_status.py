@@ -25,6 +25,7 @@ from consensus.monitoring.blocked import KINDS
 from consensus.monitoring.prometheus import exposition
 from consensus.status import Asked, study_status
 from tests.conftest import PROTOCOL, CommandResult, feature, square
+from tests.signing import make_key
 
 Study = Callable[..., CommandResult]
 Reads = Callable[..., None]
@@ -315,7 +316,8 @@ def test_a_protocol_that_must_be_signed_blocks_until_it_is(
         "protocol signed@1",
         "it requires a signature and has none",
     )
-    assert study("protocol", "sign", "signed", "--version", "1", "--by", "L").status == 0
+    sign = ("protocol", "sign", "signed", "--version", "1", "--by", "L")
+    assert study(*sign, *make_key(study, "L", tmp_path)).status == 0
     assert blocked(status_of(store), "signature") == []
 
 

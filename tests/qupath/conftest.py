@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from annotation.errors import QuPathMissingError
+from annotation.handed_scripts import hand_out_scripts
 from annotation.projects import project_lock
 from annotation.projects.process import QuPathProcess
+from tests.qupath.script_runs import PROTOCOL, of_one_image
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +58,27 @@ def project(built: Path, tmp_path: Path) -> Callable[..., Path]:
         return folder / "project.qpproj"
 
     return copy
+
+
+@pytest.fixture(scope="module")
+def process(qupath_version: str) -> Iterator[QuPathProcess]:
+    """QuPath's Java, with room for small projects."""
+    running = QuPathProcess(10_000_000)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def make(process: QuPathProcess, tmp_path: Path) -> Callable[..., Path]:
+    """Makes a project of one image that holds the given objects."""
+    return lambda *objects: of_one_image(process, tmp_path, *objects)
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    """The folder of the scripts as they are handed out."""
+    hand_out_scripts(tmp_path / "scripts", PROTOCOL)
+    return tmp_path / "scripts"
 
 
 running_qupaths = project_lock._running_qupaths

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,6 @@ def region(x: float, y: float, side: float, path_class: str | None) -> PathObjec
         locked=False,
         geometry=shapely.box(x, y, x + side, y + side),
     )
-
-
-@pytest.fixture(scope="module")
-def process(qupath_version: str) -> Iterator[QuPathProcess]:
-    running = QuPathProcess(10_000_000)
-    yield running
-    running.stop()
 
 
 @pytest.fixture

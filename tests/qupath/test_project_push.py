@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,6 @@ def ours(x: float, path_class: str = "Benign", size: float = 40) -> PathObject:
         measurements={"pathquorum posterior Benign": 0.75},
         extra={"class_color": [0, 160, 0], "metadata": {"pathquorum": "run 3"}},
     )
-
-
-@pytest.fixture(scope="module")
-def process(qupath_version: str) -> Iterator[QuPathProcess]:
-    running = QuPathProcess(10_000_000)
-    yield running
-    running.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,29 +19,11 @@ from annotation.protocol import parse_protocol
 from annotation.qupath import open_project
 from annotation.records import PathObject
 from annotation.sources import open_sources
-from tests.qupath.script_runs import PROTOCOL, TUMOR, of_one_image, run, run_after, square
+from tests.qupath.script_runs import TUMOR, run, run_after, square
 from tests.qupath.test_object_writing import a_uuid, every_kind, opened_with_paquo, thing
 from tests.qupath.test_project_push import held
 
 pytestmark = pytest.mark.qupath
-
-
-@pytest.fixture(scope="module")
-def process(qupath_version: str) -> Iterator[QuPathProcess]:
-    running = QuPathProcess(10_000_000)
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def make(process: QuPathProcess, tmp_path: Path) -> Callable[..., Path]:
-    return lambda *objects: of_one_image(process, tmp_path, *objects)
-
-
-@pytest.fixture
-def scripts(tmp_path: Path) -> Path:
-    hand_out_scripts(tmp_path / "scripts", PROTOCOL)
-    return tmp_path / "scripts"
 
 
 def test_an_export_is_pulled_as_the_project_is_and_says_when_and_of_what(

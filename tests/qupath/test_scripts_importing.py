@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,32 +12,17 @@ import pytest
 import shapely
 
 from annotation.geojson.writer import write_feature_collection
-from annotation.handed_scripts import hand_out_scripts
-from annotation.projects.process import QuPathProcess
 from annotation.records import PathObject
-from tests.qupath.script_runs import PROTOCOL, of_one_image, run, run_after
+from tests.qupath.script_runs import run, run_after
 from tests.qupath.test_object_writing import every_kind, thing
 from tests.qupath.test_project_push import files, held, ours, replaced
 
 pytestmark = pytest.mark.qupath
 
 
-@pytest.fixture(scope="module")
-def process(qupath_version: str) -> Iterator[QuPathProcess]:
-    running = QuPathProcess(10_000_000)
-    yield running
-    running.stop()
-
-
 @pytest.fixture
-def make(process: QuPathProcess, tmp_path: Path) -> Callable[..., Path]:
-    return lambda *objects: of_one_image(process, tmp_path, *objects)
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> Path:
-    hand_out_scripts(tmp_path / "scripts", PROTOCOL)
-    return tmp_path / "scripts" / "import_objects.groovy"
+def script(scripts: Path) -> Path:
+    return scripts / "import_objects.groovy"
 
 
 def test_an_import_adds_only_what_is_missing_and_revert_takes_only_ours(

@@ -1,4 +1,4 @@
-"""`python -m tests.soak`: the full numbers of crowds and kills, on both databases."""
+"""`python -m tests.soak`: the full numbers of crowds, kills and full disks, on both databases."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.postgresql import running_server
+from tests.postgresql import Unavailable, running_server
 from tests.soak.crashing import COMMANDS, crash_all
 from tests.soak.crowding import crowd
+from tests.soak.killing_training import killed_training
 from tests.soak.places import Places
+from tests.soak.small_disks import COMMANDS as ON_A_DISK
+from tests.soak.small_disks import KIB, fill_postgresql, fill_sqlite
 
 PROCESSES = {"sqlite": 4, "postgresql": 16}
 COMMANDS_EACH = 25
 KILLS = 200
 """Of each database, shared by the commands."""
+TRAINING_KILLS = 20
+DISK_STEPS = {"sqlite": 8 * KIB, "postgresql": 256 * KIB}
+"""By how much the room on a disk grows from one attempt to the next."""
 
 
 def soak(places: Places, tell: Callable[[str], None]) -> None:
@@ -27,6 +33,18 @@ def soak(places: Places, tell: Callable[[str], None]) -> None:
     tell(f"{places.kind}: {team}")
     killed = crash_all(places, KILLS // len(COMMANDS), tell)
     tell(f"{places.kind}: {sum(k.kills for k in killed)} kills, the store whole after each")
+
+
+def fill_disks(folder: Path, tell: Callable[[str], None]) -> None:
+    """Every command on a disk that fills."""
+    try:
+        for command in ON_A_DISK:
+            filled = fill_sqlite(command, step_bytes=DISK_STEPS["sqlite"], objects=150)
+            tell(f"sqlite on a full disk: {filled}")
+        filled = fill_postgresql(folder, step_bytes=DISK_STEPS["postgresql"], objects=2000)
+        tell(f"postgresql on a full disk: {filled}")
+    except Unavailable as reason:
+        tell(f"full disks were left out: {reason}")
 
 
 def main() -> None:
@@ -40,10 +58,18 @@ def main() -> None:
         f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, "
         f"SQLite {sqlite3.sqlite_version}"
     )
+    with tempfile.TemporaryDirectory() as folder:
+        found = killed_training(Path(folder), kills=TRAINING_KILLS, seed=1)
+        tell(
+            f"training: {found.kills} kills within {found.batches} batches; the weights are "
+            f"{'those' if found.same_weights else 'NOT THOSE'} of a training that was left alone"
+        )
     with tempfile.TemporaryDirectory() as folder, running_server() as server:
         for name, with_server in (("sqlite", None), ("postgresql", server)):
             (Path(folder) / name).mkdir()
             soak(Places(Path(folder) / name, with_server), tell)
+        (Path(folder) / "disks").mkdir()
+        fill_disks(Path(folder) / "disks", tell)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Killed:
 def crash(places: Places, command: str, *, kills: int, seed: int, objects: int = 150) -> Killed:
     """Kill a command again and again, each time on a fresh copy of the same store."""
     template = places.empty()
-    arguments = _prepare(places, template, command, objects)
+    arguments = prepare(places, template, command, objects)
     before = state(template)
     after, elapsed_s = _uninterrupted(places, template, arguments)
     assert after != before
@@ -79,7 +79,7 @@ def _uninterrupted(
     return after, sorted(times_s)[1]
 
 
-def _prepare(places: Places, url: str, command: str, objects: int) -> tuple[object, ...]:
+def prepare(places: Places, url: str, command: str, objects: int) -> tuple[object, ...]:
     """Make the store that the command begins with. Gives its command line."""
     if command == "migration":
         make_filled_store(url, known_revisions()[0])
@@ -94,6 +94,8 @@ def _prepare(places: Places, url: str, command: str, objects: int) -> tuple[obje
         return pull_arguments(exports["P0"], "P0")
     for handle in ("P0", "P1"):
         done(url, *pull_arguments(exports[handle], handle))
+    if command == "backup":
+        return ("store", "backup", places.folder / "backup.zip")
     if command == "consensus run":
         return ("consensus", "run", "--protocol", "prostate")
     done(url, "consensus", "run", "--protocol", "prostate")

@@ -1,32 +1,74 @@
 """A training that is killed again and again, beside one that is left alone.
 
-``python -m tests.soak.killing_training FOLDER KILLS SEED`` prints one JSON document. The process
-imports torch once and computes nothing itself: each attempt is a fork of it.
+``python -m tests.soak.killing_training FOLDER KILLS SEED`` prints one JSON document. That process
+imports torch once and computes nothing before its forks are done: each attempt is one of them.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import torch
 
 from models.training.checkpoints import Checkpoints
 from models.training.loop import fit
 from models.training.settings import TrainingSettings
+from tests.conftest import PROJECT_ROOT
 from tests.models.training.small_task import SETTINGS, SmallTask, same_weights
 
 MOST_BATCHES = 5
 """Between a start and its kill."""
 LONGEST_S = 0.02
 """After the last of them; a batch with its checkpoint takes less."""
+
+
+class KilledTraining(msgspec.Struct, frozen=True):
+    """What was found.
+
+    Attributes
+    ----------
+    batches
+        Of the whole training.
+    stood_at
+        The batch of the newest checkpoint after each kill.
+    learnt
+        Whether the weights are others than in the beginning.
+    """
+
+    kills: int
+    batches: int
+    stood_at: list[int]
+    same_weights: bool
+    same_history: bool
+    learnt: bool
+
+
+def killed_training(folder: Path, *, kills: int, seed: int) -> KilledTraining:
+    """Kill a training at random moments and hold it against one that is left alone.
+
+    Raises
+    ------
+    AssertionError
+        It could not go on.
+    """
+    said = subprocess.run(
+        [sys.executable, "-m", "tests.soak.killing_training", str(folder), str(kills), str(seed)],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr.decode()
+    return msgspec.json.decode(said.stdout, type=KilledTraining)
 
 
 def main(folder: Path, kills: int, seed: int) -> None:
@@ -59,15 +101,15 @@ def main(folder: Path, kills: int, seed: int) -> None:
         fit(task, settings, checkpoints=Checkpoints(folder / name, settings, {}))
         for task, name in ((killed, "killed"), (alone, "alone"))
     ]
-    document = {
-        "kills": kills,
-        "batches": histories[1].epochs[-1].epoch * 4 + 4,
-        "stood_at": stood_at,
-        "same_weights": same_weights(killed.model, alone.model),
-        "same_history": histories[0] == histories[1],
-        "learnt": not same_weights(killed.model, SmallTask().model),
-    }
-    sys.stdout.write(json.dumps(document) + "\n")
+    found = KilledTraining(
+        kills=kills,
+        batches=settings.epochs * 4,
+        stood_at=stood_at,
+        same_weights=same_weights(killed.model, alone.model),
+        same_history=histories[0] == histories[1],
+        learnt=not same_weights(killed.model, SmallTask().model),
+    )
+    sys.stdout.buffer.write(msgspec.json.encode(found))
 
 
 def _train(folder: Path, settings: TrainingSettings, told: int | None = None) -> None:

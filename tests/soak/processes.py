@@ -18,7 +18,7 @@ PRELOADED = [
     "annotation.pull",
     "consensus.commands.adjudication",
     "consensus.commands.runs",
-    "consensus.runs",
+    "consensus.running",
     "alembic.command",
     "psycopg",
     "sqlalchemy.dialects.postgresql.psycopg",

@@ -52,7 +52,7 @@ def test_a_store_that_is_whole_passes(worked: Study, store_url: str) -> None:
             "ALTER TABLE sites ADD COLUMN rating TEXT",
             "column rating of sites does not belong there",
         ),
-        ("DROP TABLE identities", "table identities is missing"),
+        ("DROP TABLE assignments", "table assignments is missing"),
     ],
 )
 def test_what_is_wrong_is_named(told: Callable[..., str], statement: str, said: str) -> None:

@@ -1,0 +1,1 @@
+"""Releases as PyTorch datasets: bags, tiles and masks, with patients apart."""

@@ -1,0 +1,1 @@
+"""From the items of a release to the labels of tiles, pixels, bags and objects."""

@@ -1,0 +1,1 @@
+"""Segmentation: a class for every pixel, learnt from masks that say how sure they are."""
