@@ -30,8 +30,8 @@ class ClamNetwork(GatedAttentionNetwork):
 
     References
     ----------
-    Lu et al. (2021), doi:10.1038/s41551-020-00682-w. Defaults are those published. The loss of tiles
-    is checked against torchmil.
+    Lu et al. (2021), doi:10.1038/s41551-020-00682-w. Defaults are those published. Which tiles are
+    judged as what is checked against torchmil.
     """
 
     def __init__(

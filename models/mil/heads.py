@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from annotation.errors import InputError
+from models.mil.precision import wide
 
 __all__ = ["Head", "NominalHead", "OrdinalHead", "class_head"]
 
@@ -30,7 +31,7 @@ class NominalHead(nn.Module):
 
     def forward(self, vector: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (..., K) of vectors (..., F)."""
-        return functional.log_softmax(self.linear(vector).float(), dim=-1)
+        return functional.log_softmax(wide(self.linear(vector)), dim=-1)
 
 
 class OrdinalHead(nn.Module):
@@ -52,7 +53,7 @@ class OrdinalHead(nn.Module):
 
     def forward(self, vector: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (..., K) of vectors (..., F)."""
-        steps = self.linear(vector).float()  # (..., K - 1)
+        steps = wide(self.linear(vector))  # (..., K - 1)
         beyond = functional.logsigmoid(steps)
         stays = functional.logsigmoid(-steps)
         reached = functional.pad(beyond.cumsum(dim=-1), (1, 0))  # (..., K), 0 at the lowest grade

@@ -12,7 +12,7 @@ __all__ = ["memory_estimate"]
 _FLOAT = 4
 
 _HELD_BACK = 128 * 1024**2
-"""What the allocator keeps for itself between chunks, as measured on Linux."""
+"""What the allocator keeps for itself between the passes of training, as measured on Linux."""
 
 
 def memory_estimate(
@@ -47,4 +47,6 @@ def memory_estimate(
     kept = hidden + dropped + network.pooling.floats_per_tile
     passing = 3 * hidden if training else hidden  # gradients of the embedding; its linear part
     activations = int(at_once * (copied + kept + passing) * _FLOAT)
-    return stored + activations + weights * (4 if training else 1) + _HELD_BACK
+    if training:
+        return stored + activations + 4 * weights + _HELD_BACK
+    return stored + activations + weights

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import nn
 
+from models.mil.precision import wide
+
 __all__ = ["AttentionState", "GatedAttentionPooling", "MaxPooling", "MeanPooling", "Pooling"]
 
 
@@ -81,14 +83,14 @@ class GatedAttentionPooling(nn.Module):
     def part(self, tiles: torch.Tensor, mask: torch.Tensor | None) -> AttentionState:
         """Scores of a chunk, and their sums."""
         gated = torch.tanh(self.content(tiles)) * torch.sigmoid(self.gate(tiles))  # (B, N, A)
-        scores = self.score(gated).squeeze(-1).float()  # (B, N)
+        scores = wide(self.score(gated).squeeze(-1))  # (B, N)
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)
         # The largest score cancels out of the result, hence out of the gradient. A chunk without a
         # tile has none; it may not make -inf - -inf.
         peak = scores.detach().amax(dim=1, keepdim=True)  # (B, 1)
         weights = torch.exp(scores - peak.clamp(min=_LOWEST))
-        summed = torch.bmm(weights.unsqueeze(1), tiles.float()).squeeze(1)  # (B, H)
+        summed = torch.bmm(weights.unsqueeze(1), wide(tiles)).squeeze(1)  # (B, H)
         return AttentionState(peak, weights.sum(dim=1, keepdim=True), summed, scores.detach())
 
     def merge(self, first: AttentionState, second: AttentionState) -> AttentionState:
@@ -120,12 +122,12 @@ class MeanPooling(nn.Module):
         self, tiles: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Number (B, 1) and sum (B, H) of a chunk."""
-        tiles = tiles.float()
+        tiles = wide(tiles)
         if mask is None:
-            count = torch.full((len(tiles), 1), float(tiles.shape[1]), device=tiles.device)
+            count = tiles.new_full((len(tiles), 1), tiles.shape[1])
             return count, tiles.sum(dim=1)
         present = mask.unsqueeze(-1)
-        return present.sum(dim=1).float(), tiles.masked_fill(~present, 0.0).sum(dim=1)
+        return present.sum(dim=1).to(tiles.dtype), tiles.masked_fill(~present, 0.0).sum(dim=1)
 
     def merge(
         self, first: tuple[torch.Tensor, torch.Tensor], second: tuple[torch.Tensor, torch.Tensor]
@@ -148,7 +150,7 @@ class MaxPooling(nn.Module):
 
     def part(self, tiles: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Largest values (B, H) of a chunk."""
-        tiles = tiles.float()
+        tiles = wide(tiles)
         if mask is not None:
             tiles = tiles.masked_fill(~mask.unsqueeze(-1), -torch.inf)
         return tiles.amax(dim=1)

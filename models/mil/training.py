@@ -57,7 +57,7 @@ class BagBatch:
         """Load bags by number; ``names`` are of all bags, or empty."""
         told = [names[item] if names else str(item) for item in items.tolist()]
         bags, mask = padded([source[item] for item in items.tolist()], told)
-        return cls(bags, mask, torch.from_numpy(items))
+        return cls(bags, mask, torch.from_numpy(items.copy()))
 
     def to(self, device: torch.device) -> BagBatch:
         """The same on a device."""

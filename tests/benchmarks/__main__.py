@@ -21,6 +21,7 @@ from tests.benchmarks import (
     intervals,
     labelling,
     matching,
+    mil_bags,
     overlaying,
     pulling,
     pushing,
@@ -74,6 +75,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "growing": growing.run,
     "staining": staining.run,
     "labelling": labelling.run,
+    "mil": mil_bags.run,
     "noise": noise.run,
     "segmentation": segmentation.run,
 }

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 __all__ = ["Cost", "cost_of", "print_table"]
 
 _REPORT = """
-import json, resource, sys
+import json, pathlib, resource, sys
 used = resource.getrusage(resource.RUSAGE_SELF)
 children = resource.getrusage(resource.RUSAGE_CHILDREN)
 cpu = used.ru_utime + used.ru_stime + children.ru_utime + children.ru_stime
-print("COST " + json.dumps([cpu, max(used.ru_maxrss, children.ru_maxrss)]), file=sys.stderr)
+peak, status = used.ru_maxrss, pathlib.Path("/proc/self/status")
+if status.exists():  # ru_maxrss begins with what the process had that started this one
+    peak = int(status.read_text().split("VmHWM:")[1].split()[0])
+print("COST " + json.dumps([cpu, max(peak, children.ru_maxrss)]), file=sys.stderr)
 """
 
 
