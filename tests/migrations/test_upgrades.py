@@ -80,6 +80,7 @@ def test_a_store_that_is_read_or_written_is_not_upgraded(
 ) -> None:
     """It is refused in one line and as it was; when all have ended, it goes through."""
     monkeypatch.setattr(engines, "EXCLUSIVE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(engines, "_PATIENT", "PRAGMA busy_timeout = 200")
     url = empty_database()
     make_filled_store(url, FIRST)
     engine = engines.open_engine(parsed(url))
@@ -97,6 +98,7 @@ def test_whoever_works_past_pathquorum_is_seen_as_well(
     empty_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "EXCLUSIVE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(engines, "_PATIENT", "PRAGMA busy_timeout = 200")
     url = empty_database()
     make_filled_store(url, FIRST)
     foreign = create_engine(url)
