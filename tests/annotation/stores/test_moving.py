@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from annotation.errors import StoreDamagedError
 from annotation.store import open_store
-from annotation.stores import filling
+from annotation.stores import engines, filling
 from annotation.stores.addresses import masked, parsed
 from annotation.stores.rows import StoreSource
 from annotation.tables import Event
@@ -141,9 +141,15 @@ def test_a_backup_never_takes_the_place_of_a_file(worked: Study, tmp_path: Path)
 
 
 def test_only_an_empty_place_is_filled(
-    worked: Study, store_url: str, elsewhere: Make, tmp_path: Path
+    worked: Study,
+    store_url: str,
+    elsewhere: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A store, and a database of something else, are refused and stay as they were."""
+    monkeypatch.setattr(engines, "_PATIENT", "PRAGMA busy_timeout = 200")
+    monkeypatch.setattr(engines, "EXCLUSIVE_TIMEOUT_S", 0.2)
     target = elsewhere()
     done(worked("store", "copy", store_url, target))
     done(worked("store", "backup", tmp_path / "b.zip"))
