@@ -1,4 +1,4 @@
-"""The tables of the store that hold consensus runs, disputes, decisions, releases and their models.
+"""The tables of the store that hold consensus runs, disputes, decisions, releases, models, predictions.
 
 A run and everything under it is written once and never changed; what an adjudicator says
 stands in ``decisions``, a row for each answer, the last one in force.
@@ -21,6 +21,8 @@ __all__ = [
     "Dispute",
     "Model",
     "PatientPart",
+    "PredictedSlide",
+    "PredictionRun",
     "Release",
 ]
 
@@ -154,3 +156,48 @@ class PatientPart(Base):
     slide_id: Mapped[int | None] = mapped_column(ForeignKey("slides.id"))
     part: Mapped[str]
     release_id: Mapped[int] = mapped_column(ForeignKey("releases.id"))
+
+
+class PredictionRun(Base):
+    """What models were asked to say of slides; written once, the slides stand by themselves.
+
+    ``model_id`` is the first of ``members``, of which an ensemble has several. The package
+    ``models`` writes these rows; what consensus and QuPath need of a prediction is in them.
+    """
+
+    __tablename__ = "prediction_runs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    at: Mapped[datetime]
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), index=True)
+    members: Mapped[list[Any]]
+    settings: Mapped[dict[str, Any]]
+    settings_sha256: Mapped[str] = mapped_column(String(64))
+    folder: Mapped[str]
+    software_version: Mapped[str]
+
+
+class PredictedSlide(Base):
+    """A slide of a prediction run: who works on it, and what came of it.
+
+    ``state`` is ``waiting``, ``claimed``, ``done`` or ``failed``. A claim holds until
+    ``claimed_until``; ``attempts`` counts them. ``reason`` says why a slide failed. ``result`` holds
+    the scores; ``output_sha256`` and ``regions_sha256`` are those of the slide's files.
+    """
+
+    __tablename__ = "predicted_slides"
+    __table_args__ = (UniqueConstraint("run_id", "slide_id"),)
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("prediction_runs.id"))
+    slide_id: Mapped[int] = mapped_column(ForeignKey("slides.id"), index=True)
+    state: Mapped[str]
+    attempts: Mapped[int]
+    worker: Mapped[str | None]
+    claimed_until: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    finished_at: Mapped[datetime | None]
+    result: Mapped[dict[str, Any] | None]
+    output_sha256: Mapped[str | None] = mapped_column(String(64))
+    regions_sha256: Mapped[str | None] = mapped_column(String(64))

@@ -16,16 +16,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.errors import PathquorumError
 from annotation.paths import replacing
 from models.errors import TileError
 from models.extras import needs
+from models.hdf5_files import OpenedHdf5
 
 __all__ = [
     "FORMAT",
@@ -40,9 +40,7 @@ __all__ = [
 
 FORMAT = "pathquorum-features/1"
 
-_MOST_TILES = 20_000_000
 _MOST_FEATURES = 65_536
-_LONGEST_TEXT = 1 << 20
 _CHUNK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -199,8 +197,8 @@ def read_features(path: Path) -> Features:
     """
     with _Opened(path) as opened:
         origin = opened.origin()
-        coordinates = opened.dataset("coordinates", (np.float64,), 2)
-        features = opened.dataset("features", (np.float32, np.float16), _MOST_FEATURES)
+        coordinates = opened.table("coordinates", (np.float64,), 2)
+        features = opened.table("features", (np.float32, np.float16), _MOST_FEATURES)
         if len(features) != len(coordinates):
             opened.refuse(f"it has {len(features)} rows of features for {len(coordinates)} tiles")
         placed, values = coordinates[:], features[:]
@@ -231,7 +229,7 @@ def read_coordinates(path: Path) -> tuple[FeaturesOrigin, NDArray[np.float64]]:
     """
     with _Opened(path) as opened:
         origin = opened.origin()
-        placed = opened.dataset("coordinates", (np.float64,), 2)[:]
+        placed = opened.table("coordinates", (np.float64,), 2)[:]
         if not np.isfinite(placed).all():
             opened.refuse("it holds values that are not finite")
     return origin, placed
@@ -247,7 +245,7 @@ def read_rows(path: Path, rows: NDArray[np.int64]) -> NDArray[np.float32] | NDAr
     """
     ascending, place = np.unique(rows, return_inverse=True)
     with _Opened(path) as opened:
-        features = opened.dataset("features", (np.float32, np.float16), _MOST_FEATURES)
+        features = opened.table("features", (np.float32, np.float16), _MOST_FEATURES)
         if len(rows) and not 0 <= ascending[0] <= ascending[-1] < len(features):
             opened.refuse(f"it has {len(features)} rows, and row {ascending[-1]} is asked for")
         values = features[ascending]
@@ -278,91 +276,39 @@ def _rows_of_chunk(rows: int, row_bytes: int) -> int:
     return max(1, min(rows, _CHUNK_BYTES // row_bytes))
 
 
-class _Opened:
-    """A feature file while it is read; whatever HDF5 says against it becomes one line."""
+class _Opened(OpenedHdf5):
+    """A feature file while it is read."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_file():
-            raise TileError(
-                f"there is no feature file {str(path)!r}; make it with `pathquorum encode`",
-                path=path,
-            )
-        h5py = needs("h5py", "models")
-        try:
-            self._file = h5py.File(path, "r", locking=False)
-        except OSError:
-            self.refuse("it is no HDF5 file, or was cut short")
-
-    def __enter__(self) -> _Opened:
-        return self
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        self._file.close()
-        if isinstance(error, PathquorumError):
-            return
-        if isinstance(error, OSError | RuntimeError | KeyError | ValueError | TypeError):
-            # h5py raises any of these where bytes are not what they should be.
-            self.refuse("it is damaged")
-
-    def refuse(self, reason: str) -> NoReturn:
-        raise TileError(
-            f"feature file {str(self.path)!r} can't be used: {reason}; make it again with "
-            "`pathquorum encode`",
-            path=self.path,
-        ) from None
+    kind = "feature file"
+    command = "pathquorum encode"
 
     def origin(self) -> FeaturesOrigin:
-        attributes = self._file.attrs
-        if self._text("format") != FORMAT:
+        if self.text("format") != FORMAT:
             self.refuse(f"it is no file of the format {FORMAT}")
-        width_px, height_px = (int(attributes[name]) for name in ("width_px", "height_px"))
-        mpp, side_px = (float(attributes[name]) for name in ("mpp", "side_px"))
+        width_px, height_px = (int(self.attributes[name]) for name in ("width_px", "height_px"))
+        mpp, side_px = (float(self.attributes[name]) for name in ("mpp", "side_px"))
         if not (width_px > 0 < height_px and 0 < mpp < np.inf and 0 < side_px < np.inf):
             self.refuse("its slide or its tiles have no size")
-        if not _SHA256.fullmatch(self._text("encoder_sha256")):
+        if not _SHA256.fullmatch(self.text("encoder_sha256")):
             self.refuse("its encoder_sha256 is no SHA-256")
         try:
-            settings = msgspec.json.decode(self._text("settings"), type=dict[str, Any])
+            settings = msgspec.json.decode(self.text("settings"), type=dict[str, Any])
         except msgspec.DecodeError:
             self.refuse("its settings are no JSON object")
         origin = FeaturesOrigin(
-            slide=self._text("slide"),
-            fingerprint=self._text("fingerprint"),
+            slide=self.text("slide"),
+            fingerprint=self.text("fingerprint"),
             width_px=width_px,
             height_px=height_px,
             mpp=mpp,
             side_px=side_px,
             settings=settings,
-            encoder=self._text("encoder"),
-            encoder_sha256=self._text("encoder_sha256"),
-            weights=self._text("weights"),
-            precision=self._text("precision"),
-            missing=int(attributes["missing"]),
+            encoder=self.text("encoder"),
+            encoder_sha256=self.text("encoder_sha256"),
+            weights=self.text("weights"),
+            precision=self.text("precision"),
+            missing=int(self.attributes["missing"]),
         )
-        if origin.settings_sha256 != self._text("settings_sha256"):
+        if origin.settings_sha256 != self.text("settings_sha256"):
             self.refuse("its settings are not those that their hash was made of")
         return origin
-
-    def _text(self, name: str) -> str:
-        value = self._file.attrs.get(name)
-        if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
-            self.refuse(f"it has no {name}")
-        return value
-
-    def dataset(self, name: str, kinds: tuple[type, ...], most_columns: int) -> Any:
-        """A dataset that lies in this very file and is of a size that can be meant."""
-        h5py = needs("h5py", "models")
-        link = self._file.get(name, getlink=True)
-        found = self._file.get(name) if isinstance(link, h5py.HardLink) else None
-        if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
-            self.refuse(f"it has no {name}")
-        if found.ndim != 2 or found.dtype not in kinds:
-            self.refuse(f"its {name} are of another shape or type")
-        rows, columns = found.shape
-        if not (0 < rows <= _MOST_TILES and 0 < columns <= most_columns):
-            self.refuse(f"it says it has {rows} x {columns} {name}")
-        stored = found.id.get_storage_size()
-        if found.compression is not None or stored < found.nbytes:
-            self.refuse(f"its {name} are incomplete")
-        return found
