@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "models.commands.evaluate:evaluate",
         "Judge a model on slides that it has not seen.",
     ),
+    "predict": ("models.commands.predict:predict", "Predict slides with a model."),
     "report": ("consensus.commands.report:report", "Write the concordance report."),
     "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
     "status": ("consensus.commands.status:status", "Where the study stands."),

@@ -21,36 +21,35 @@ from models.features import FeaturesOrigin, read_features, write_features
 from models.reader import Reader, open_reader
 from models.reading.ahead import iterate
 from models.reading.plan import plan_reading
+from models.slide_image import SlideImage
 from models.tiling.grid import TileGrid, lay_grid
+from models.tiling.mask import TissueMask
+from models.tiling.picture import SlidePicture
 from models.tiling.preview import write_preview
 from models.tiling.settings import TileSettings
 from models.tiling.tissue import find_tissue
 
-__all__ = ["EncodedSlide", "Encoding", "SlideImage", "encode_slide", "open_image", "tiles_of"]
+__all__ = [
+    "EncodedSlide",
+    "Encoding",
+    "SlideImage",
+    "TissueTiles",
+    "encode_slide",
+    "open_image",
+    "tiles_of",
+]
 
 Progress = Callable[[int, int], None]
 """Told how many tiles of a slide are done, and how many there are."""
 
 
-@dataclass(frozen=True)
-class SlideImage:
-    """A slide to encode.
+@dataclass(frozen=True, eq=False)
+class TissueTiles:
+    """The tiles of a slide's tissue, and the picture that the tissue was found on."""
 
-    Attributes
-    ----------
-    path, fingerprint
-        Its image, and what the image must be, where the store knows it.
-    mpp
-        Microns per pixel at level 0 that hold whatever the file says; None: what it says.
-    part
-        Of the release's split; empty without a release.
-    """
-
-    name: str
-    path: str | None
-    fingerprint: str | None = None
-    mpp: float | None = None
-    part: str = ""
+    grid: TileGrid
+    mask: TissueMask
+    picture: SlidePicture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +132,7 @@ def encode_slide(
             threads=encoding.threads,
             preview=encoding.preview,
             allow_missing=encoding.allow_missing,
-        )
+        ).grid
         blocks = _features(reader, grid, encoder, encoding, unreadable, progress)
         coordinates = np.column_stack([grid.x_px, grid.y_px])
         if encoding.allow_missing:
@@ -177,7 +176,7 @@ def tiles_of(
     threads: int,
     preview: Path | None = None,
     allow_missing: bool = False,
-) -> TileGrid:
+) -> TissueTiles:
     """Find a slide's tissue and lay tiles over it.
 
     Raises
@@ -201,7 +200,7 @@ def tiles_of(
             "--tissue",
             slide=name,
         )
-    return grid
+    return TissueTiles(grid, mask, picture)
 
 
 def _origin(

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from models.encoding import EncodedSlide, Encoding, SlideImage
     from models.tiling.settings import TileSettings, TissueSettings
 
-_SUFFIXES = frozenset(
-    {".bif", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu"}
-)
 _TOLD_EVERY_S = 10.0
 _NAMED = 5
 
@@ -198,6 +195,7 @@ def _slides(
     invocation: Invocation, release: str | None, paths: Sequence[Path], slide_mpp: float | None
 ) -> list[SlideImage]:
     from models.encoding import SlideImage
+    from models.slide_paths import slide_paths
 
     if (release is None) == (not paths):
         raise click.UsageError("Name either a --release or --slides.")
@@ -211,7 +209,7 @@ def _slides(
                 SlideImage(slide.name, slide.path, slide.fingerprint, slide.mpp, slide.part)
                 for slide in open_training_release(session, release).slides
             ]
-    found = [file for path in paths for file in _files(path)]
+    found = [file for path in paths for file in slide_paths(path)]
     names = [file.stem for file in found]
     for name in names:
         if names.count(name) > 1:
@@ -219,15 +217,6 @@ def _slides(
                 f"two slides bear the name {name!r}; encode them into different folders", slide=name
             )
     return [SlideImage(file.stem, str(file), mpp=slide_mpp) for file in found]
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
-    if not found:
-        raise InputError(f"the folder {str(path)!r} holds no slides; name another", path=path)
-    return found
 
 
 def _tissue(path: Path | None) -> TissueSettings:
