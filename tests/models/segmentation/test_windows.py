@@ -25,11 +25,14 @@ def reading(image: NDArray[np.uint8]) -> object:
     return read
 
 
-def whole(network: nn.Module, image: NDArray[np.uint8], windows: Windows) -> NDArray[np.float32]:
+def whole(
+    network: nn.Module, image: NDArray[np.uint8], windows: Windows, classes: int
+) -> NDArray[np.float32]:
     return predict_mask(
         predict_bands(
             network,
             reading(image),
+            classes=classes,
             width_px=image.shape[1],
             height_px=image.shape[0],
             windows=windows,
@@ -67,6 +70,7 @@ def test_bands_follow_each_other_and_a_pixelwise_network_gives_what_one_pass_giv
         predict_bands(
             network,
             reading(image),
+            classes=4,
             width_px=width,
             height_px=height,
             windows=windows,
@@ -74,7 +78,7 @@ def test_bands_follow_each_other_and_a_pixelwise_network_gives_what_one_pass_giv
         )
     )
     tops = [band.top_px for band in bands]
-    ends = [band.top_px + band.probabilities.shape[1] for band in bands]
+    ends = [band.top_px + band.values.shape[1] for band in bands]
     assert tops == [0, *ends[:-1]]
     assert ends[-1] == height
     found = predict_mask(iter(bands))
@@ -87,7 +91,7 @@ def test_bands_follow_each_other_and_a_pixelwise_network_gives_what_one_pass_giv
 @pytest.mark.parametrize("blending", ["gaussian", "hann", "flat"])
 def test_a_constant_network_gives_a_constant(blending: Blending) -> None:
     image = np.zeros((53, 71, 3), dtype=np.uint8)
-    found = whole(Constant(), image, Windows(size_px=16, overlap=0.3, blending=blending))
+    found = whole(Constant(), image, Windows(size_px=16, overlap=0.3, blending=blending), 3)
     wanted = torch.softmax(torch.tensor([0.3, -1.0, 2.0]), dim=0).numpy()
     np.testing.assert_allclose(
         found, np.broadcast_to(wanted[:, None, None], found.shape), atol=1e-6
@@ -100,19 +104,20 @@ def test_within_reach_of_a_convolution_windows_give_what_one_pass_gives() -> Non
     image = np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     # A window's border sees zeros in place of its neighbours, so that only the blending's middle
     # is exact: with weights that are all but 0 at the border little of it is left.
-    found = whole(network, image, Windows(size_px=24, overlap=0.75, blending="hann"))
+    found = whole(network, image, Windows(size_px=24, overlap=0.75, blending="hann"), 2)
     with torch.no_grad():
         wanted = torch.softmax(network(to_input(image[None])), dim=1)[0].numpy()
     inner = (slice(None), slice(8, 32), slice(8, 32))
     assert np.abs(found[inner] - wanted[inner]).max() < 0.01
-    flat = whole(network, image, Windows(size_px=24, overlap=0.75, blending="flat"))
+    flat = whole(network, image, Windows(size_px=24, overlap=0.75, blending="flat"), 2)
     assert np.abs(flat[inner] - wanted[inner]).max() > 0.01
 
 
 def test_how_many_windows_are_computed_at_once_does_not_matter() -> None:
     image = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     one, many = (
-        whole(pixelwise(), image, Windows(size_px=20, overlap=0.5, batch=batch)) for batch in (1, 7)
+        whole(pixelwise(), image, Windows(size_px=20, overlap=0.5, batch=batch), 4)
+        for batch in (1, 7)
     )
     np.testing.assert_allclose(one, many, atol=1e-6)
 

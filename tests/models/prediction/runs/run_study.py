@@ -20,7 +20,7 @@ from models.prediction.carrying_out import PredictionRequest, carry_out
 from models.prediction.settings import PredictionSettings
 from models.registry import register_model
 from tests.consensus.built_run import build_run, region_items
-from tests.models.prediction.stub_predictor import open_stub
+from tests.models.prediction.runs.stub_predictor import open_stub
 
 
 @dataclass
