@@ -56,7 +56,9 @@ STOPPED = 75
     type=click.Choice(["float32", "float16", "bfloat16"]),
     help="Of the encoder; default: its own on a GPU, float32 elsewhere.",
 )
-@click.option("--uncertainty", "method", type=click.Choice(METHODS), help="Default: mc-dropout; ensemble.")
+@click.option(
+    "--uncertainty", "method", type=click.Choice(METHODS), help="Default: mc-dropout; ensemble."
+)
 @click.option("--passes", type=int, help="With dropout; default 50.")
 @click.option("--seed", type=int, help="Of what is dropped; default 0.")
 @click.option("--min-region-um2", type=float, help="Smaller areas are no regions; default 2500.")

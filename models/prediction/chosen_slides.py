@@ -115,8 +115,12 @@ def below(session: Session, chosen: ChosenSlides, folder: Path) -> ChosenSlides:
     What was found elsewhere by its fingerprint stays there.
     """
     wanted = set(chosen.ids)
-    rows = session.execute(select(Slide.id, Slide.path).where(Slide.path.is_not(None)))
-    moved = {key: str(inside(folder, Path(path).name)) for key, path in rows if key in wanted}
+    rows = session.execute(select(Slide.id, Slide.path))
+    moved = {
+        key: str(inside(folder, Path(path).name))
+        for key, path in rows
+        if key in wanted and path is not None
+    }
     return ChosenSlides(chosen.ids, {**moved, **chosen.places})
 
 

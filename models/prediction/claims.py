@@ -23,8 +23,8 @@ from annotation.logs import log
 from annotation.store import Store, now
 from annotation.tables import Slide
 from consensus.tables import PredictedSlide, PredictionRun
-from models.slide_image import SlideImage
 from models.prediction.worker_names import WorkerName
+from models.slide_image import SlideImage
 
 __all__ = [
     "ATTEMPTS",
@@ -254,7 +254,10 @@ class Claims:
                     .where(PredictedSlide.run_id == self._run_id)
                     .group_by(PredictedSlide.state)
                 )
-                return {WAITING: 0, CLAIMED: 0, DONE: 0, FAILED: 0} | {s: n for s, n in rows}
+                found = {WAITING: 0, CLAIMED: 0, DONE: 0, FAILED: 0}
+                for state, number in rows:
+                    found[state] = number
+                return found
 
         return self._patiently(work)
 

@@ -126,11 +126,11 @@ def _joined(distributed: Any, plan: SchedulerPlan) -> Iterator[Any]:
         "tls_client_cert": plan.cert_file,
         "tls_client_key": plan.key_file,
     }
-    given = {name: path for name, path in given.items() if path is not None}
-    for path in given.values():
+    files = {name: path for name, path in given.items() if path is not None}
+    for path in files.values():
         if not Path(path).is_file():
             raise InputError(f"the certificate file {path!r} does not exist", path=path)
-    security = distributed.Security(**given)  # the rest from Dask's configuration
+    security = distributed.Security(**files)  # the rest from Dask's configuration
     if plan.address.startswith("tls://") and security.tls_ca_file is None:
         raise InputError(
             f"{plan.address} needs certificates: name ca_file, cert_file and key_file in a TOML "

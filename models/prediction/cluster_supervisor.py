@@ -115,9 +115,7 @@ class _ClusterSupervisor:
         return set(found)
 
     def _seen(self, address: str) -> SeenWorker:
-        return SeenWorker(
-            address, self._beats.get(address), self._memory_bytes.get(address, 0)
-        )
+        return SeenWorker(address, self._beats.get(address), self._memory_bytes.get(address, 0))
 
     def _hand_out(self, workers: set[str], waiting: int) -> None:
         """One task to each worker that has none; slides are claimed there, so none is named."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from multiprocessing.connection import Connection
 
 from annotation.errors import PathquorumError
 from annotation.logs import configured
 from annotation.terminal import one_line
 from models.errors import PredictionError
+from models.prediction.starting import starting
 from models.prediction.work_order import WorkOrder
 from models.prediction.worker_messages import Fault, receive, send
 
@@ -23,9 +23,9 @@ def rehearse(order: WorkOrder) -> None:
     PredictionError
         They can't be used, or not together.
     """
-    spawning = multiprocessing.get_context("spawn")
-    here, there = spawning.Pipe(duplex=False)
-    process = spawning.Process(target=_open, args=(order, there), daemon=True)
+    context = starting()
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_open, args=(order, there), daemon=True)
     process.start()
     there.close()
     try:

@@ -112,9 +112,7 @@ def slides_per_hour(
     return [_moment(at) for at in (edges[:-1] + edges[1:]) / 2], (counts / hours).tolist()
 
 
-def binned_confidence(
-    at_s: NDArray[np.float64], confidence: NDArray[np.float64]
-) -> Binned:
+def binned_confidence(at_s: NDArray[np.float64], confidence: NDArray[np.float64]) -> Binned:
     """The largest probability of slides over the time at which they were done."""
     made = Binned([], [], [], [])
     for rows in np.array_split(np.arange(len(at_s)), min(_BINS, max(1, len(at_s) // 5))):

@@ -184,7 +184,11 @@ class RunWatch(Watch):
                 "ahead the model waits for slides; add --threads or --workers.",
                 draw_queues(samples),
             ),
-            ("Memory", "Resident memory of the largest worker, since this start.", draw_memory(samples)),
+            (
+                "Memory",
+                "Resident memory of the largest worker, since this start.",
+                draw_memory(samples),
+            ),
         )
         return [(name, text, base64.b64encode(svg).decode()) for name, text, svg in drawn]
 

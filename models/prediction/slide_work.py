@@ -17,7 +17,6 @@ from annotation.logs import log
 from annotation.paths import file_name, inside
 from annotation.store import Store, open_store
 from annotation.terminal import one_line
-from models.slide_image import SlideImage
 from models.errors import ModelFileError, TrainingError
 from models.prediction.claims import DONE, Claim, Claims
 from models.prediction.slide_file import write_slide_prediction
@@ -242,9 +241,7 @@ class SlideWork:
             ended.set()
             thread.join()
 
-    def _failed(
-        self, claim: Claim, reason: str, begin_s: float, *, broken: bool = False
-    ) -> Ended:
+    def _failed(self, claim: Claim, reason: str, begin_s: float, *, broken: bool = False) -> Ended:
         reason = one_line(reason)
         state = self._claims.fail(self.name, claim, reason)
         self._let_go(claim)

@@ -1,22 +1,24 @@
 """The supervisor of worker processes: it starts them, watches them, and replaces those that fail.
 
-Workers are spawned, never forked, so that they share no open database, slide or GPU.
+Workers begin in a process of their own (:mod:`models.prediction.starting`), so that they share no
+open database, slide or GPU with anybody.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from annotation.logs import log
 from models.errors import PredictionError, PredictionStoppedError
 from models.extras import needs
 from models.prediction.claims import CLAIMED, WAITING, Claims
 from models.prediction.slide_work import PREDICTING
+from models.prediction.starting import starting
 from models.prediction.watching import SeenWorker, Watch
 from models.prediction.work_order import WorkOrder
 from models.prediction.worker_messages import (
@@ -38,6 +40,8 @@ __all__ = ["supervise"]
 _POLL_S = 0.2
 _CLAIMS_S = 1.0
 """Between two looks at the store."""
+_START_S = 300.0
+"""For loading packages and models, where nothing tells how far it is."""
 _GRACE_S = 20.0
 """For workers that were told to stop."""
 _STILLBORN = 3
@@ -114,7 +118,7 @@ class _Supervisor:
     ) -> None:
         self._order, self._claims, self._watch = order, claims, watch
         self._most, self._limits = most, limits
-        self._spawning = multiprocessing.get_context("spawn")
+        self._starting = starting()
         self._workers: list[_WorkerState] = []
         self._stillborn = 0
         self._fault = ""
@@ -163,8 +167,8 @@ class _Supervisor:
     def _fill(self, open_slides: int) -> None:
         """Start workers, so many as can have something to do."""
         for _ in range(min(self._most, open_slides) - len(self._workers)):
-            here, there = self._spawning.Pipe()
-            process = self._spawning.Process(
+            here, there = self._starting.Pipe()
+            process = self._starting.Process(
                 target=work, args=(self._order, self._limits, there), name="predict", daemon=True
             )
             process.start()
@@ -186,11 +190,11 @@ class _Supervisor:
 
     def _hear(self) -> list[_WorkerState]:
         """Take what came from the workers; those that have ended."""
-        by_handle: dict[object, _WorkerState] = {}
+        by_handle: dict[Any, _WorkerState] = {}
         for worker in self._workers:
             by_handle[worker.pipe] = by_handle[worker.process.sentinel] = worker
         ended = []
-        for handle in wait([*by_handle], timeout=_POLL_S):
+        for handle in wait(list(by_handle), timeout=_POLL_S):
             worker = by_handle[handle]
             if worker not in ended and not self._drain(worker):
                 ended.append(worker)
@@ -256,11 +260,15 @@ class _Supervisor:
                 worker.ending = (
                     f"its worker grew over {self._limits.memory_bytes / 1e9:.2f} GB and was ended"
                 )
-            elif silent_s > self._limits.stalled_s:
+            elif silent_s > (longest_s := self._longest_s(worker)):
                 worker.ending = (
-                    f"its worker gave no sign of progress for {self._limits.stalled_s:g} s and "
-                    "was ended"
+                    f"its worker gave no sign of progress for {longest_s:g} s and was ended"
                 )
             else:
                 continue
             worker.process.kill()
+
+    def _longest_s(self, worker: _WorkerState) -> float:
+        """For how long a worker may be silent."""
+        stalled_s = self._limits.stalled_s
+        return stalled_s if worker.ready else max(stalled_s, _START_S)

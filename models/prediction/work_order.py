@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from annotation.store import SOFTWARE_VERSION
-from models.slide_image import SlideImage
 from models.errors import ModelFileError
 from models.prediction.claims import LEASE_S
+from models.slide_image import SlideImage
 
 if TYPE_CHECKING:
     from models.encoders.encoder import Encoder

@@ -9,7 +9,17 @@ import msgspec
 from annotation.logs import log
 from models.prediction.claims import DONE, FAILED
 
-__all__ = ["STOP", "Beat", "Fault", "Leaving", "Message", "SlideEnded", "log_ended", "receive", "send"]
+__all__ = [
+    "STOP",
+    "Beat",
+    "Fault",
+    "Leaving",
+    "Message",
+    "SlideEnded",
+    "log_ended",
+    "receive",
+    "send",
+]
 
 STOP = b"stop"
 
@@ -81,7 +91,8 @@ def receive(pipe: Connection) -> Message:
     EOFError
         The other end is closed.
     """
-    return _decoder.decode(pipe.recv_bytes())
+    message: Message = _decoder.decode(pipe.recv_bytes())
+    return message
 
 
 def log_ended(slide: SlideEnded) -> None:

@@ -14,9 +14,12 @@ from annotation.slides import fingerprint
 from annotation.store import SOFTWARE_VERSION, Store, now
 from annotation.tables import Slide
 from consensus.release import create_release, find_release
-from consensus.tables import PredictedSlide
+from consensus.tables import PredictedSlide, PredictionRun
 from models.model_file import DESCRIPTION, ModelDescription, describe, read_description
 from models.prediction.carrying_out import PredictionRequest, carry_out
+from models.prediction.chosen_members import choose_members
+from models.prediction.chosen_slides import named_slides
+from models.prediction.run import begin_run
 from models.prediction.settings import PredictionSettings
 from models.registry import register_model
 from tests.consensus.built_run import build_run, region_items
@@ -59,50 +62,69 @@ class RunStudy:
 
     def request(self, *slides: str, to: str = "run", **given: Any) -> PredictionRequest:
         """What is asked, with a predictor that needs no model."""
-        return PredictionRequest(
-            **{
-                "models": ("m",),
-                "settings": PredictionSettings(method="none"),
-                "folder": self.folder / to,
-                "slides": slides,
-                "workers": 1,
-                "memory_bytes": 10**11,
-                "opening": open_stub,
-                **given,
-            }
-        )
+        return stub_request(self.folder / to, slides=slides, **given)
 
     def predict(self, *slides: str, to: str = "run", **given: Any) -> dict[str, Any]:
         """Predict, and give the command's document."""
         return carry_out(self.store, self.request(*slides, to=to, **given))
 
-    def rows(self) -> dict[str, PredictedSlide]:
-        """The slides of all runs, by name."""
+    def begin(self, *slides: str) -> None:
+        """Put a run on record, and predict nothing."""
+        request = self.request(*slides)
+        with self.store.reading() as session:
+            members, _ = choose_members(session, request.models)
+            chosen = named_slides(session, slides)
+        settings = request.settings
+        begin_run(
+            self.store, request.folder, members, settings.to_dict(), settings.sha256, chosen.ids
+        )
+
+    def begun(self, to: str = "run") -> list[str]:
+        """The slide of each attempt that was begun in a run."""
+        path = self.folder / f"{to}.begun"
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+    def rows(self, run: str = "run") -> dict[str, PredictedSlide]:
+        """The slides of a run, by name."""
         with self.store.reading() as session:
             rows = session.execute(
-                select(Slide.name, PredictedSlide).join(
-                    PredictedSlide, PredictedSlide.slide_id == Slide.id
-                )
+                select(Slide.name, PredictedSlide)
+                .join(PredictedSlide, PredictedSlide.slide_id == Slide.id)
+                .join(PredictionRun, PredictedSlide.run_id == PredictionRun.id)
+                .where(PredictionRun.name == run)
             )
             return {name: row for name, row in rows}  # noqa: C416
 
-    def states(self) -> dict[str, tuple[str, int]]:
+    def states(self, run: str = "run") -> dict[str, tuple[str, int]]:
         """State and attempts of each slide."""
-        return {name: (row.state, row.attempts) for name, row in self.rows().items()}
+        return {name: (row.state, row.attempts) for name, row in self.rows(run).items()}
 
-    def outputs(self) -> dict[str, tuple[str | None, str | None, Any]]:
+    def outputs(self, run: str = "run") -> dict[str, tuple[str | None, str | None, Any]]:
         """All that decides whether two runs gave the same."""
         return {
             name: (row.output_sha256, row.regions_sha256, row.result)
-            for name, row in self.rows().items()
+            for name, row in self.rows(run).items()
         }
 
     def warm(self, model: str, temperature: float) -> None:
         """Give a model another temperature, as `evaluate --calibrate` does."""
         folder = self.folder / "models" / model
-        describe(
-            folder, msgspec.structs.replace(read_description(folder), temperature=temperature)
-        )
+        describe(folder, msgspec.structs.replace(read_description(folder), temperature=temperature))
+
+
+def stub_request(folder: Path, **given: Any) -> PredictionRequest:
+    """What is asked of a predictor that needs no model: every slide, by one worker."""
+    return PredictionRequest(
+        **{
+            "models": ("m",),
+            "settings": PredictionSettings(method="none"),
+            "folder": folder,
+            "workers": 1,
+            "memory_bytes": 10**11,
+            "opening": open_stub,
+            **given,
+        }
+    )
 
 
 def make_study(store: Store, folder: Path) -> RunStudy:

@@ -37,8 +37,9 @@ class Said:
 class StubPredictor:
     """Names of slides that begin with a word go wrong in its way.
 
-    `dies` kills the process, `hangs` stops, `grows` takes memory, `corrupt` can't be read, `odd`
-    raises what nobody expects, `once` dies the first time alone, `slow` takes a while.
+    `dies` kills the process, `corrupt` can't be read; the first time alone `once` kills the process,
+    `hangs` stops, `grows` takes memory, and `odd` raises what nobody expects. `slow` takes a while.
+    Each attempt is a line of the file `RUN.begun` beside the run.
     """
 
     def __init__(self, order: WorkOrder) -> None:
@@ -50,7 +51,7 @@ class StubPredictor:
     ) -> Said:
         assert progress is not None
         unchanged_image(image)
-        self._go_wrong(image.name)
+        self._go_wrong(image.name, progress)
         for tile in range(TILES):
             if image.name.startswith("slow"):
                 time.sleep(0.05)
@@ -85,21 +86,22 @@ class StubPredictor:
         }
         return Said(slide, result)
 
-    def _go_wrong(self, name: str) -> None:
-        begun = Path(self._order.folder).parent / f"begun-{name}"
-        first = not begun.exists()
-        begun.touch()
+    def _go_wrong(self, name: str, progress: Callable[[int, int], None]) -> None:
+        begun = Path(self._order.folder).with_suffix(".begun")
+        with begun.open("a+", encoding="utf-8") as stream:
+            stream.seek(0)
+            first = name not in stream.read().splitlines()
+            stream.write(f"{name}\n")
         if name.startswith("dies") or (name.startswith("once") and first):
             os.kill(os.getpid(), signal.SIGKILL)
-        if name.startswith("hangs"):
+        if name.startswith("hangs") and first:
             time.sleep(600)
-        if name.startswith("grows"):
-            while True:
-                self._taken.append(os.urandom(16_000_000))
-                time.sleep(0.02)
+        while name.startswith("grows") and first:
+            self._taken.append(os.urandom(16_000_000))
+            progress(0, TILES)
         if name.startswith("corrupt"):
             raise TileError(f"slide {name!r} can't be read at level 0")
-        if name.startswith("odd"):
+        if name.startswith("odd") and first:
             raise RuntimeError("the device\nis on fire")
 
 
