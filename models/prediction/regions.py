@@ -147,7 +147,7 @@ def dissolved_tiles(
     mpp: float,
     min_region_um2: float,
 ) -> Outlined:
-    """The regions that tiles of one class form; of what tiles share each gets a half.
+    """The regions that tiles of one class form; of tiles that overlap the middle counts.
 
     Parameters
     ----------

@@ -49,5 +49,7 @@ def smp_network(
     if not 0 <= dropout < 1:
         raise InputError(f"a dropout of {dropout} can't be; give 0 or more, below 1")
     if dropout > 0:
-        network.segmentation_head = nn.Sequential(nn.Dropout2d(dropout), network.segmentation_head)
+        network.segmentation_head = nn.Sequential(
+            nn.Dropout2d(dropout), network.get_submodule("segmentation_head")
+        )
     return network

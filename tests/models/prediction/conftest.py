@@ -50,7 +50,7 @@ def encoder() -> Encoder:
     return with_random_weights(spec, device="cpu")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model(encoder: Encoder) -> MakeModel:
     """Makes a model of an architecture, its weights drawn by a seed."""
 

@@ -12,10 +12,17 @@ from torch import nn
 
 from annotation.errors import InputError
 from models.segmentation.training import to_input
-from models.segmentation.windows import Blending, Windows, predict_bands, predict_mask
+from models.segmentation.windows import (
+    Blending,
+    ReadWindow,
+    Windows,
+    blended_bands,
+    predict_bands,
+    predict_mask,
+)
 
 
-def reading(image: NDArray[np.uint8]) -> object:
+def reading(image: NDArray[np.uint8]) -> ReadWindow:
     def read(left: int, top: int, side: int) -> NDArray[np.uint8]:
         window = np.full((side, side, 3), 255, dtype=np.uint8)
         found = image[top : top + side, left : left + side]
@@ -146,3 +153,63 @@ def test_windows_reach_from_end_to_end_and_overlap_as_asked(
 def test_what_cannot_be_windows_is_refused(given_: dict[str, object], told: str) -> None:
     with pytest.raises(InputError, match=told):
         Windows(**given_)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(1, 60), st.integers(1, 60), st.integers(1, 24), st.floats(0, 0.9),
+    st.sampled_from(["gaussian", "hann", "flat"]),
+)  # fmt: skip
+def test_shares_of_all_windows_add_up_to_one_and_give_the_blended_mean(
+    height: int, width: int, size: int, overlap: float, blending: Blending
+) -> None:
+    windows = Windows(size_px=size, overlap=overlap, blending=blending)
+    lefts, tops = windows.starts(width), windows.starts(height)
+    rng = np.random.default_rng(0)
+    together, weighed = (np.zeros((max(height, size), max(width, size))) for _ in range(2))
+
+    def compute(_: object, some: list[int], top: int) -> NDArray[np.float32]:
+        values = rng.random((len(some), 1, size, size), np.float32)
+        for left, value in zip(some, values, strict=True):
+            place = slice(top, top + size), slice(left, left + size)
+            shares = windows.shares(left, top, lefts, tops)
+            together[place] += shares
+            weighed[place] += shares * value[0]
+        return values
+
+    bands = blended_bands(
+        compute,
+        reading(np.zeros((height, width, 3), dtype=np.uint8)),
+        width_px=width,
+        height_px=height,
+        channels=1,
+        windows=windows,
+    )
+    found = predict_mask(bands)[0]
+    np.testing.assert_allclose(together, 1)
+    np.testing.assert_allclose(weighed[:height, :width], found, atol=1e-5)
+
+
+def test_only_wanted_windows_are_read_and_nothing_stands_elsewhere() -> None:
+    image = np.full((40, 64, 3), 7, dtype=np.uint8)
+    read_at: list[tuple[int, int]] = []
+    read = reading(image)
+
+    def reading_down(left: int, top: int, side: int) -> NDArray[np.uint8]:
+        read_at.append((left, top))
+        return read(left, top, side)
+
+    bands = blended_bands(
+        lambda pixels, *_: np.ones((len(pixels), 2, 16, 16), dtype=np.float32),
+        reading_down,
+        width_px=64,
+        height_px=40,
+        channels=2,
+        windows=Windows(size_px=16, overlap=0.0, batch=2),
+        wanted=lambda left, top: left == 16 and top > 0,
+    )
+    found = predict_mask(bands)
+    assert read_at == [(16, 12), (16, 24)]
+    wanted = np.zeros((2, 40, 64))
+    wanted[:, 12:40, 16:32] = 1
+    np.testing.assert_array_equal(found, wanted)
