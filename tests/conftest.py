@@ -155,7 +155,7 @@ def empty_database(
 @pytest.fixture
 def store_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a store of the test's own: a fresh one, or with the study where that is asked for."""
-    begun = "study" if "study" in request.fixturenames else "template"
+    begun = "study" if "made_study" in request.fixturenames else "template"
     if database == "sqlite":
         path = tmp_path / "store.db"
         shutil.copyfile(request.getfixturevalue(f"sqlite_{begun}"), path)
@@ -252,7 +252,14 @@ color = "#C00000"
 
 
 @pytest.fixture
-def study(pathquorum: Callable[..., CommandResult], tmp_path: Path) -> Callable[..., CommandResult]:
+def made_study() -> None:
+    """Says to `store_url` that the store begins with the study."""
+
+
+@pytest.fixture
+def study(
+    made_study: None, pathquorum: Callable[..., CommandResult], tmp_path: Path
+) -> Callable[..., CommandResult]:
     """A study with a protocol, three pathologists, a lead and a slide of 1000 x 800 px."""
     (tmp_path / STUDY_PROTOCOL).write_text(PROTOCOL, encoding="utf-8")
     return pathquorum
