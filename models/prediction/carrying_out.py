@@ -134,6 +134,11 @@ def carry_out(
     if not known:
         # What can't be done shall leave no run behind: its name would be taken.
         rehearse(replace(order, device="cpu") if request.cluster is not None else order)
+    metrics = None
+    if request.metrics_file is not None or request.metrics_port is not None:
+        metrics = RunMetrics(
+            order.folder.name, file=request.metrics_file, port=request.metrics_port
+        )
     begun = begin_run(
         store,
         request.folder,
@@ -159,9 +164,7 @@ def carry_out(
             ("Uncertainty", request.settings.method),
         ],
         say=say,
-        metrics=RunMetrics(begun.name, file=request.metrics_file, port=request.metrics_port)
-        if request.metrics_file is not None or request.metrics_port is not None
-        else None,
+        metrics=metrics,
     )
     _tell(begun, claims, say)
     try:

@@ -254,10 +254,8 @@ class Claims:
                     .where(PredictedSlide.run_id == self._run_id)
                     .group_by(PredictedSlide.state)
                 )
-                found = {WAITING: 0, CLAIMED: 0, DONE: 0, FAILED: 0}
-                for state, number in rows:
-                    found[state] = number
-                return found
+                found: dict[str, int] = {str(state): int(number) for state, number in rows}
+                return dict.fromkeys((WAITING, CLAIMED, DONE, FAILED), 0) | found
 
         return self._patiently(work)
 

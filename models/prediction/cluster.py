@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from models.prediction.cluster_plan import ClusterPlan, LocalPlan, SchedulerPlan
 __all__ = ["client_of", "slurm_cluster"]
 
 _HERE = "127.0.0.1"
-_QUIET = "error"
+_QUIET = logging.ERROR
 _WAIT_S = 30
 _MEMORY = {
     # Nothing is kept in Dask's own store, so there is nothing to spill and no reason to pause.
@@ -68,8 +69,8 @@ def _local(distributed: Any, plan: LocalPlan, memory_bytes: int) -> Any:
         processes=True,
         host=_HERE,
         protocol="tls://",
-        security=distributed.Security.temporary(require_encryption=True),
-        memory_limit=memory_bytes,
+        security=distributed.Security.temporary(),
+        memory_limit=min(memory_bytes, distributed.system.MEMORY_LIMIT),
         dashboard_address=f"{_HERE}:0",
         worker_dashboard_address=f"{_HERE}:0",
         silence_logs=_QUIET,
@@ -110,7 +111,7 @@ def slurm_cluster(plan: SlurmPlan) -> Any:
         worker_extra_args=["--nthreads", "1", "--no-dashboard"],
         interface=plan.interface,
         protocol="tls://",
-        security=distributed.Security.temporary(require_encryption=True),
+        security=distributed.Security.temporary(),
         shared_temp_directory=str(plan.shared.resolve()),
         local_directory=str(plan.shared.resolve() / "workers"),
         log_directory=str(plan.shared.resolve() / "logs"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
+from concurrent.futures import CancelledError
 from itertools import count
 from typing import Any
 
 import msgspec
+from distributed import wait
 
 from annotation.logs import log
 from models.errors import PredictionError, PredictionStoppedError
@@ -96,7 +98,7 @@ class _ClusterSupervisor:
                 )
             self._hand_out(workers, counts[WAITING])
             self._look_after(workers)
-            time.sleep(_POLL_S)
+            self._wait()
 
     def end(self) -> None:
         """Ask all workers to give back what they have in hand, and wait a little."""
@@ -105,6 +107,14 @@ class _ClusterSupervisor:
         deadline_s = time.monotonic() + _GRACE_S
         while time.monotonic() < deadline_s and not all(t.done() for t in self._tasks.values()):
             time.sleep(_POLL_S / 5)
+
+    def _wait(self) -> None:
+        """A moment, or until a task ends."""
+        if not self._tasks:
+            time.sleep(_POLL_S)
+            return
+        with contextlib.suppress(TimeoutError, CancelledError):
+            wait(list(self._tasks.values()), timeout=_POLL_S, return_when="FIRST_COMPLETED")
 
     def _workers(self) -> set[str]:
         found = self._client.scheduler_info(n_workers=-1)["workers"]

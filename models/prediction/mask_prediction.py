@@ -9,7 +9,7 @@ Shapes: T passes, b windows, s side of a window, K classes, rows x W pixels of a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -53,6 +53,7 @@ def predict_masks(
     classes: tuple[str, ...],
     tiles: TileSettings,
     settings: PredictionSettings,
+    progress: Callable[[int, int], None] | None = None,
 ) -> PredictedMasks:
     """What passes say of a slide's pixels.
 
@@ -62,6 +63,8 @@ def predict_masks(
         The pass without dropout; where `passes` begins with it, it is not made twice.
     tiles
         Of the windows: their resolution and side.
+    progress
+        Told how many windows are read, and how many there are.
     """
     image = _Image(reader, tissue, tiles)
     windows = Windows(size_px=tiles.size_px, overlap=settings.overlap, batch=settings.batch)
@@ -77,10 +80,17 @@ def predict_masks(
         threads=settings.threads,
         ahead=2 * settings.batch,
     )
+
+    def next_window(*_: float) -> NDArray[np.uint8]:  # in the order of the corners
+        index, window = next(pixels)
+        if progress is not None:
+            progress(index + 1, len(corners))
+        return window
+
     window_passes = _WindowPasses(image, windows, passes, plain, len(classes))
     bands = blended_bands(
         window_passes,
-        lambda *_: next(pixels)[1],  # in the order of the corners
+        next_window,
         width_px=image.width,
         height_px=image.height,
         channels=3 * len(classes) + 1,

@@ -179,7 +179,7 @@ class Predictor:
             plain = passes[0] if passes[0].seed is None else Pass(self.members[0])
             tissue = tiles_of(image.name, reader, self.tiles, threads=self.settings.threads)
             if self.kind == MASKS:
-                said = self._of_pixels(reader, tissue, passes, plain)
+                said = self._of_pixels(reader, tissue, passes, plain, progress)
             else:
                 said = self._of_features(reader, tissue, passes, plain, seed, progress)
             statistics = input_statistics(reader, tissue, seed=seed)
@@ -228,7 +228,12 @@ class Predictor:
         return _Said(found.slide, scores, found.features, regions)
 
     def _of_pixels(
-        self, reader: Reader, tissue: TissueTiles, passes: Sequence[Pass], plain: Pass
+        self,
+        reader: Reader,
+        tissue: TissueTiles,
+        passes: Sequence[Pass],
+        plain: Pass,
+        progress: Progress | None,
     ) -> _Said:
         found = predict_masks(
             reader,
@@ -238,6 +243,7 @@ class Predictor:
             classes=self.classes,
             tiles=self.tiles,
             settings=self.settings,
+            progress=progress,
         )
         scores = TileScores(found.coordinates, found.tiles)
         return _Said(found.slide, scores, regions=found.regions)

@@ -185,14 +185,14 @@ class SlideWork:
         PathquorumError, OSError
             The files can't be written, whichever slide it is; the slide is given back.
         """
-        from models.prediction.regions_file import write_regions
+        from models.prediction.regions_file import RegionsOrigin, write_regions
 
         begin_s = time.monotonic()
         name = claim.image.name
         output, regions = (of(self._order.folder, name) for of in (slide_path, regions_path))
         try:
             write_slide_prediction(output, predicted.slide)
-            write_regions(regions, predicted.regions)
+            write_regions(regions, predicted.regions, RegionsOrigin.of(predicted.slide))
         except (PathquorumError, OSError):
             self.give_back(claim)
             raise

@@ -309,7 +309,7 @@ def test_models_that_cannot_predict_leave_no_run_behind(
 
 
 def test_models_that_break_later_end_the_run_in_one_line(begun_run: RunStudy) -> None:
-    with pytest.raises(PredictionError, match="^the models don't fit each other$"):
+    with pytest.raises(PredictionError, match=r"^the models don't fit each other$"):
         begun_run.predict("a", "b", "c", opening=open_nothing)
     with pytest.raises(PredictionError, match="3 workers died one after the other before they cou"):
         begun_run.predict("a", "b", "c", opening=die_opening)
