@@ -57,7 +57,8 @@ def client_of(plan: ClusterPlan, *, memory_bytes: int) -> Iterator[Any]:
         )
         with started as cluster, distributed.Client(cluster) as client:
             if isinstance(plan, SlurmPlan):
-                cluster.scale(jobs=plan.jobs)
+                # Jobs that end by their walltime are handed in again.
+                cluster.adapt(minimum_jobs=plan.jobs, maximum_jobs=plan.jobs)
             yield client
 
 

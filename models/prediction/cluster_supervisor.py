@@ -114,7 +114,8 @@ class _ClusterSupervisor:
             time.sleep(_POLL_S)
             return
         with contextlib.suppress(TimeoutError, CancelledError):
-            wait(list(self._tasks.values()), timeout=_POLL_S, return_when="FIRST_COMPLETED")
+            finished: Any = wait  # it bears no types
+            finished(list(self._tasks.values()), timeout=_POLL_S, return_when="FIRST_COMPLETED")
 
     def _workers(self) -> set[str]:
         found = self._client.scheduler_info(n_workers=-1)["workers"]

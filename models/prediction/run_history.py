@@ -107,7 +107,7 @@ def slides_per_hour(
     """How many slides ended in an hour, in bins of equal length between the first and the last."""
     if len(ended_s) < 2 or ended_s[-1] == ended_s[0]:
         return [], []
-    counts, edges = np.histogram(ended_s, bins=min(_BINS, len(ended_s)))
+    counts, edges = np.histogram(ended_s, bins=min(_BINS, 1 + len(ended_s) // 5))
     hours = np.diff(edges) / 3600
     return [_moment(at) for at in (edges[:-1] + edges[1:]) / 2], (counts / hours).tolist()
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import signal
 import stat
+import subprocess
 import threading
+import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,11 @@ from models.prediction.cluster_plan import LocalPlan, SchedulerPlan, SlurmPlan, 
 from models.prediction.worker_names import WorkerName
 from tests.models.prediction.runs.run_study import RunStudy
 from tests.models.prediction.runs.test_running import until
+
+DASK_LEAVES_OPEN = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+"""Sockets of workers that were killed, and the files of certificates."""
 
 SLURM = """
 kind = "slurm"
@@ -101,6 +110,7 @@ def slurm(tmp_path: Path) -> SlurmPlan:
     return plan
 
 
+@DASK_LEAVES_OPEN
 def test_slurm_is_given_a_job_that_speaks_tls_and_shadows_nothing(slurm: SlurmPlan) -> None:
     with pytest.raises(InputError, match=r"the folder .* does not exist; make it where all nodes"):
         slurm_cluster(slurm)
@@ -139,7 +149,7 @@ def test_workers_elsewhere_share_no_file_of_this_machine(
     assert run_study.states() == {}
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Dask leaves sockets of killed workers
+@DASK_LEAVES_OPEN
 def test_no_slide_is_done_twice_or_lost_where_workers_are_killed(
     run_study: RunStudy, until_killed: Callable[[int], threading.Thread]
 ) -> None:
@@ -158,6 +168,15 @@ def test_no_slide_is_done_twice_or_lost_where_workers_are_killed(
     run_study.predict(*names, to="alone")
     ours = run_study.outputs()
     assert {name: ours[name] for name in names} == run_study.outputs("alone")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """What Dask left open is closed here, and not in the middle of another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
@@ -186,3 +205,57 @@ def until_killed(run_study: RunStudy) -> Callable[[int], threading.Thread]:
         return thread
 
     return start
+
+
+def _slurm_node() -> str | None:
+    """Why there is no Slurm to submit to here; None where there is one."""
+    if shutil.which("sinfo") is None:
+        return "needs a Slurm (apt-get install slurm-wlm munge, and a slurm.conf)"
+    said = subprocess.run(
+        ["sinfo", "-h", "-t", "idle"], capture_output=True, text=True, check=False
+    )
+    return None if said.returncode == 0 and said.stdout.strip() else "needs an idle node of Slurm"
+
+
+@pytest.mark.soak
+@pytest.mark.both_databases
+@DASK_LEAVES_OPEN
+def test_slides_go_through_on_a_real_slurm(
+    run_study: RunStudy, database: str, tmp_path: Path
+) -> None:
+    """On one node, where a job is cancelled on the way."""
+    lacking = _slurm_node()
+    if lacking is not None:
+        pytest.skip(lacking)
+    if database == "sqlite":
+        pytest.skip("jobs share their claims in PostgreSQL")
+    names = [f"slow{number}" for number in range(30)]
+    run_study.add_slides(names)
+    (tmp_path / "shared").mkdir(mode=0o700)
+    plan = SlurmPlan(
+        jobs=2,
+        cores=1,
+        memory="2GB",
+        walltime="00:10:00",
+        interface="lo",
+        shared=tmp_path / "shared",
+    )
+
+    def cancel_one() -> None:
+        until(lambda: len(run_study.begun()) >= 5, 300)
+        jobs = subprocess.run(
+            ["squeue", "-h", "-o", "%i", "-n", "pathquorum"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        subprocess.run(["scancel", "--signal=KILL", jobs[0]], check=True)
+
+    thread = threading.Thread(target=cancel_one)
+    thread.start()
+    document = run_study.predict(*names, cluster=plan)
+    thread.join()
+    assert document["slides"] == {"waiting": 0, "claimed": 0, "done": 30, "failed": 0}
+    assert document["workers_replaced"] >= 1
+    run_study.predict(*names, to="alone")
+    assert run_study.outputs() == run_study.outputs("alone")
