@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import shapely
 import torch
 from numpy.typing import NDArray
 
@@ -25,7 +26,9 @@ from models.prediction.predictor import Predicted, Predictor
 from models.prediction.settings import PredictionSettings, slide_seed
 from models.prediction.slide_file import read_slide_prediction, write_slide_prediction
 from models.prediction.uncertainty import entropy_of
+from models.tiling.settings import TileSettings, TissueSettings
 from tests.models.prediction.conftest import CLASSES, TILES, MakeModel
+from tests.models.slides import write_jpeg_tiff
 
 KINDS: dict[str, dict[str, Any]] = {
     "abmil": {"hidden": 16},
@@ -347,3 +350,60 @@ def test_the_digest_is_of_what_decides_and_seeds_are_the_slides_own() -> None:
     seeds = {slide_seed(seed, digest) for seed in range(10) for digest in ("ab", "cd", "1")}
     assert len(seeds) == 30
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+class Reddish(torch.nn.Module):
+    """Tells colours apart, pixel by pixel: class 1 is redder than blue, class 2 the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.tensor(8.0))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        redder = self.slope * (images[:, 0] - images[:, 2])
+        nothing = torch.full_like(redder, -20.0)
+        return torch.stack([nothing, redder, -redder, nothing], dim=1)
+
+
+def coloured(folder: Path) -> tuple[SlideImage, shapely.Polygon]:
+    """Red tissue on a white slide, and in it a blue island with a red lake, in level-0 pixels."""
+    pixels = np.full((1400, 1300, 3), 255, dtype=np.uint8)
+    pixels[200:1200, 100:1100] = (220, 100, 100)
+    pixels[400:1000, 300:900] = (120, 110, 230)
+    pixels[600:800, 500:700] = (220, 100, 100)
+    path = write_jpeg_tiff(folder / "colours.tiff", pixels, mpp=0.5, quality=100)
+    island = shapely.box(300, 400, 900, 1000).difference(shapely.box(500, 600, 700, 800))
+    return SlideImage("colours", str(path)), island
+
+
+@pytest.mark.parametrize("mpp", [2.0, 1.3])
+def test_masks_lie_where_the_colours_do_and_tiles_add_up_to_the_slide(
+    make_model: MakeModel, tmp_path: Path, mpp: float
+) -> None:
+    image, island = coloured(tmp_path)
+    tissue = TissueSettings(min_sharpness=0, pens=False, smallest_um2=0, min_share=0)
+    tiles = TileSettings(mpp=mpp, size_px=64, tissue=tissue)
+    given = make_model("unet", width=8, depth=1).description
+    goes_in = {**given.input, "tiling": tiles.to_dict(), "tiling_sha256": tiles.sha256}
+    model = TrainedModel(Reddish(), msgspec.structs.replace(given, input=goes_in))
+    found = Predictor.open([model], encoder=None, settings=ONE_PASS).predict(image)
+    by_name = {region.class_name: region for region in found.regions[:2]}
+    blue = by_name["Low"].polygon
+    edge_px = 2 * mpp / 0.5  # the colours of an edge run together, in the JPEG and the reduction
+    assert blue.hausdorff_distance(island) < edge_px
+    assert len(blue.interiors) == 1
+    assert blue.symmetric_difference(island).area < edge_px * island.length
+    assert by_name["Low"].area_um2 == pytest.approx(blue.area / 4)
+    assert by_name["Low"].probability > 0.99
+    slide, result = found.slide, found.result
+    share = tissue_of(found)
+    for column, name in enumerate(CLASSES):
+        mean = np.average(slide.probability[:, column], weights=share)
+        assert result["probability"][name] == pytest.approx(mean, abs=0.002)
+    assert result["probability"]["Low"] == pytest.approx(island.area / 1_000_000, abs=0.01)
+
+
+def tissue_of(found: Predicted) -> NDArray[np.float64]:
+    """The share of each tile that is tissue."""
+    x, y = found.slide.coordinates.T
+    return np.asarray(found.tissue.mask.share(x, y, found.slide.side_px))
