@@ -15,11 +15,12 @@ import shapely
 import torch
 from numpy.typing import NDArray
 
-from annotation.errors import InputError
+from annotation.errors import InputError, PathquorumError
 from models.encoders.encoder import Encoder, with_random_weights
 from models.encoding import Encoding, SlideImage, encode_slide
+from models.errors import TileError
 from models.evaluation.calibration import tempered
-from models.features import Features, read_features
+from models.features import Features, read_features, write_features
 from models.mil.training import predict
 from models.model_file import TrainedModel
 from models.prediction.predictor import Predicted, Predictor
@@ -82,7 +83,7 @@ def by_class(values: dict[str, float]) -> NDArray[np.float64]:
 def test_models_of_each_kind_predict_a_slide_and_its_file_holds_it(
     say: Any, architecture: str, tmp_path: Path
 ) -> None:
-    found: Predicted = say(architecture)
+    found: Predicted = say(architecture, replace(ONE_PASS, overlap=0.0))
     result = msgspec.json.decode(msgspec.json.encode(found.result))
     assert result == {**found.result, "input": result["input"]}
     path = tmp_path / "a.h5"
@@ -242,6 +243,55 @@ def test_where_the_encoder_drops_too_all_of_the_model_is_thinned(
     assert found.result["single_pass"] == plain.result["single_pass"]
 
 
+@pytest.mark.parametrize("architecture", ["abmil", "tile-mlp"])
+def test_features_that_were_kept_give_what_the_encoder_gives(
+    make_model: MakeModel,
+    encoder: Encoder,
+    image: SlideImage,
+    architecture: str,
+    tmp_path: Path,
+) -> None:
+    model = make_model(architecture, **KINDS[architecture], **DROPPING[architecture])
+    encode_slide(image, encoder, Encoding(tiles=TILES, to=tmp_path))
+    told: list[tuple[int, int]] = []
+    kept = Predictor.open([model], features=tmp_path, settings=FIVE_PASSES).predict(
+        image, lambda *done: told.append(done)
+    )
+    made = Predictor.open([model], encoder=encoder, settings=FIVE_PASSES).predict(image)
+    same(kept, made, within=1e-6)
+    assert kept.result["uncertainty"] == "mc-dropout (head-only), 5 passes"
+    assert kept.result["notes"] == made.result["notes"]
+    assert "weights are random" in kept.result["notes"][0]
+    np.testing.assert_allclose(kept.slide.feature_sample, made.slide.feature_sample, atol=1e-6)
+    assert told[-1] == (len(kept.slide.coordinates),) * 2
+
+
+def test_kept_features_of_something_else_are_refused(
+    make_model: MakeModel, encoder: Encoder, image: SlideImage, tmp_path: Path
+) -> None:
+    model = make_model("abmil", **KINDS["abmil"])
+    predictor = Predictor.open([model], features=tmp_path, settings=ONE_PASS)
+    with pytest.raises(TileError, match=r"DEMO-01\.h5"):
+        predictor.predict(image)
+    file = encode_slide(image, encoder, Encoding(tiles=TILES, to=tmp_path)).file
+    good = read_features(file)
+    for changed, told in (
+        ({"fingerprint": "0" * 64}, "fingerprints differ"),
+        ({"encoder_sha256": "0" * 64}, "another encoder"),
+        ({"precision": "float16"}, "another precision"),
+        ({"settings": {"mpp": 1.0}}, "another settings of tiles"),
+    ):
+        origin = replace(good.origin, **changed)
+        write_features(file, origin, good.coordinates, [good.features])
+        with pytest.raises(PathquorumError, match=told):
+            predictor.predict(image)
+    fewer = replace(good.origin, missing=1)
+    write_features(file, fewer, good.coordinates[:-1], [good.features[:-1]])
+    found = predictor.predict(image)
+    assert found.result["tiles"] == len(good.coordinates) - 1
+    assert "1 tiles could not be read" in found.result["notes"][0]
+
+
 @pytest.mark.parametrize("architecture", ["abmil", "tile-mlp", "unet"])
 def test_an_ensemble_says_the_mean_of_its_members(
     say: Any, make_model: MakeModel, encoder: Encoder, image: SlideImage, architecture: str
@@ -326,7 +376,9 @@ def test_what_cannot_predict_is_refused_in_one_line(
     assert "is not the one whose features" in refused([abmil], drawn, method="none")
     halves = with_random_weights(encoder.spec, device="cpu", precision="bfloat16")
     assert "--precision float32" in refused([abmil], halves, method="none")
-    assert "takes no encoder" in refused([unet], encoder, method="none")
+    assert "leave --encoder" in refused([unet], encoder, method="none")
+    with pytest.raises(InputError, match="not both"):
+        Predictor.open([abmil], encoder=encoder, features=Path(), settings=ONE_PASS)
 
 
 @pytest.mark.parametrize(
