@@ -18,7 +18,6 @@ from annotation.slides import fingerprint
 from consensus.columns import NEGATIVE_NAMES
 from models.encoders.encoder import Encoder, note_on
 from models.encoding import SlideImage, TissueTiles, open_image, tiles_of
-from models.errors import ModelFileError
 from models.model_file import TrainedModel
 from models.prediction.dropout import dropout_layers
 from models.prediction.ensemble import Pass, kind_of, passes_of, require_together
@@ -34,6 +33,7 @@ from models.prediction.tile_features import (
     encoded_tiles,
     kept_features,
     kept_tiles,
+    require_features,
 )
 from models.reader import Reader
 from models.tiling.settings import TileSettings
@@ -136,7 +136,7 @@ class Predictor:
         require_together(members, settings)
         kind = kind_of(members[0])
         wanted = members[0].description.input
-        _require_encoder(wanted, encoder, features, kind)
+        require_features(wanted, encoder, features, kind)
         for member in members:
             member.network.to(device).eval()
         whole_model = False
@@ -328,32 +328,3 @@ class Predictor:
                 f"{sum(outlined.dropped_um2.values()):.6g} um2, are in no region"
             )
         return notes
-
-
-def _require_encoder(
-    wanted: dict[str, Any], encoder: Encoder | None, features: Path | None, kind: Kind
-) -> None:
-    """Refuse an encoder that is not the one whose features were learnt."""
-    if kind == MASKS:
-        if encoder is not None or features is not None:
-            raise InputError("the model learnt from pixels; leave --encoder and --features out")
-        return
-    if encoder is not None and features is not None:
-        raise InputError("features are read or made; give --features or --encoder, not both")
-    if features is not None:
-        return
-    if encoder is None:
-        raise ModelFileError(
-            f"the model takes features of encoder {wanted.get('encoder')!r}; give --encoder, and "
-            "its weights as for `encode`, or --features that it wrote"
-        )
-    if encoder.sha256 != wanted.get("encoder_sha256"):
-        raise ModelFileError(
-            f"encoder {encoder.spec.name!r} is not the one whose features the model learnt, "
-            f"{wanted.get('encoder')!r}: weights or settings differ; give that one"
-        )
-    if encoder.precision != wanted.get("precision"):
-        raise ModelFileError(
-            f"the model learnt features of precision {wanted.get('precision')}, and the encoder "
-            f"computes in {encoder.precision}; pass --precision {wanted.get('precision')}"
-        )

@@ -14,18 +14,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotation.errors import RefusedError
+from annotation.errors import InputError, RefusedError
 from annotation.paths import file_name, inside
 from models.encoders.encoder import Encoder
 from models.encoding import TissueTiles
-from models.errors import TileError
+from models.errors import ModelFileError, TileError
 from models.features import Features, read_features
 from models.prediction.dropout import thinned
 from models.prediction.settings import PredictionSettings
+from models.prediction.slide_file import Kind
 from models.reader import Reader
 from models.reading.ahead import iterate
+from models.training.request import MASKS
 
-__all__ = ["Progress", "TileFeatures", "encoded_tiles", "kept_features", "kept_tiles"]
+__all__ = [
+    "Progress",
+    "TileFeatures",
+    "encoded_tiles",
+    "kept_features",
+    "kept_tiles",
+    "require_features",
+]
 
 Progress = Callable[[int, int], None]
 """Told how many tiles of a slide are done, and how many there are."""
@@ -50,6 +59,48 @@ class TileFeatures:
         if seed is None or self.thinned is None:
             return self.plain
         return self.thinned(seed + 1)  # not the classifier's seed: what the two drop is drawn apart
+
+
+def require_features(
+    wanted: dict[str, Any], encoder: Encoder | None, features: Path | None, kind: Kind
+) -> None:
+    """Refuse what doesn't give the features that a model takes.
+
+    Parameters
+    ----------
+    wanted
+        The model's input.
+
+    Raises
+    ------
+    InputError
+        There are none where there must be, both ways at once, or any for a model of pixels.
+    ModelFileError
+        The encoder is not the one whose features were learnt.
+    """
+    if kind == MASKS:
+        if encoder is not None or features is not None:
+            raise InputError("the model learnt from pixels; leave --encoder and --features out")
+        return
+    if encoder is not None and features is not None:
+        raise InputError("features are read or made; give --features or --encoder, not both")
+    if features is not None:
+        return
+    if encoder is None:
+        raise ModelFileError(
+            f"the model takes features of encoder {wanted.get('encoder')!r}; give --encoder, and "
+            "its weights as for `encode`, or --features that it wrote"
+        )
+    if encoder.sha256 != wanted.get("encoder_sha256"):
+        raise ModelFileError(
+            f"encoder {encoder.spec.name!r} is not the one whose features the model learnt, "
+            f"{wanted.get('encoder')!r}: weights or settings differ; give that one"
+        )
+    if encoder.precision != wanted.get("precision"):
+        raise ModelFileError(
+            f"the model learnt features of precision {wanted.get('precision')}, and the encoder "
+            f"computes in {encoder.precision}; pass --precision {wanted.get('precision')}"
+        )
 
 
 def encoded_tiles(

@@ -207,7 +207,7 @@ def test_passes_reach_what_all_thinned_networks_say_together(
 ) -> None:
     dropout, hidden = 0.4, 4
     model = make_model("mean", hidden=hidden, dropout=dropout)
-    settings = PredictionSettings(passes=2000)
+    settings = PredictionSettings(passes=1000)
     found = Predictor.open([model], encoder=encoder, settings=settings).predict(image)
     with torch.no_grad():
         tiles = torch.from_numpy(features.features)
@@ -225,8 +225,8 @@ def test_passes_reach_what_all_thinned_networks_say_together(
     )
     error = np.sqrt(variance / settings.passes)
     assert (np.abs(by_class(found.result["probability"]) - mean) < 5 * error).all()
-    np.testing.assert_allclose(by_class(found.result["variance"]), variance, rtol=0.15)
-    assert found.result["mutual_information"] == pytest.approx(float(disagreed), rel=0.15)
+    np.testing.assert_allclose(by_class(found.result["variance"]), variance, rtol=0.2)
+    assert found.result["mutual_information"] == pytest.approx(float(disagreed), rel=0.2)
 
 
 def test_where_the_encoder_drops_too_all_of_the_model_is_thinned(
