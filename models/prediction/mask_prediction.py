@@ -248,7 +248,7 @@ class _Collected:
         inside = image.tissue(0, band.top_px, width, n_rows)
         mean, disagreed, single = band.values[:k], band.values[2 * k], band.values[2 * k + 1 :]
         entropy = _entropy_of_pixels(mean)
-        regions.add(band.top_px, inside, mean, entropy, disagreed)
+        regions.add(band.top_px, inside, mean, band.values[k : 2 * k], entropy, disagreed)
         plain = single.max(axis=0), _entropy_of_pixels(single)
         values = np.concatenate(
             [band.values[: 2 * k], np.stack([entropy, disagreed, mean.max(axis=0), *plain])]
