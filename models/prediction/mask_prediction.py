@@ -9,7 +9,7 @@ Shapes: T passes, b windows, s side of a window, K classes, rows x W pixels of a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from models.prediction.ensemble import Pass
 from models.prediction.regions import Outlined, RegionRows
 from models.prediction.scores import SinglePass, SlideScores
 from models.prediction.settings import PredictionSettings
+from models.prediction.tile_features import Progress
 from models.prediction.uncertainty import Spread, entropy_of
 from models.reader import Reader
 from models.reading.ahead import iterate
@@ -53,7 +54,7 @@ def predict_masks(
     classes: tuple[str, ...],
     tiles: TileSettings,
     settings: PredictionSettings,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> PredictedMasks:
     """What passes say of a slide's pixels.
 
@@ -63,8 +64,6 @@ def predict_masks(
         The pass without dropout; where `passes` begins with it, it is not made twice.
     tiles
         Of the windows: their resolution and side.
-    progress
-        Told how many windows are read, and how many there are.
     """
     image = _Image(reader, tissue, tiles)
     windows = Windows(size_px=tiles.size_px, overlap=settings.overlap, batch=settings.batch)
@@ -81,7 +80,8 @@ def predict_masks(
         ahead=2 * settings.batch,
     )
 
-    def next_window(*_: float) -> NDArray[np.uint8]:  # in the order of the corners
+    def read(*_: int) -> NDArray[np.uint8]:
+        """The next window: they are asked for in the order of the corners."""
         index, window = next(pixels)
         if progress is not None:
             progress(index + 1, len(corners))
@@ -90,7 +90,7 @@ def predict_masks(
     window_passes = _WindowPasses(image, windows, passes, plain, len(classes))
     bands = blended_bands(
         window_passes,
-        next_window,
+        read,
         width_px=image.width,
         height_px=image.height,
         channels=3 * len(classes) + 1,
@@ -248,7 +248,7 @@ class _Collected:
         inside = image.tissue(0, band.top_px, width, n_rows)
         mean, disagreed, single = band.values[:k], band.values[2 * k], band.values[2 * k + 1 :]
         entropy = _entropy_of_pixels(mean)
-        regions.add(band.top_px, inside, mean, entropy, disagreed)
+        regions.add(band.top_px, inside, mean, band.values[k : 2 * k], entropy, disagreed)
         plain = single.max(axis=0), _entropy_of_pixels(single)
         values = np.concatenate(
             [band.values[: 2 * k], np.stack([entropy, disagreed, mean.max(axis=0), *plain])]

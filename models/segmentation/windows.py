@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -88,13 +89,25 @@ class Windows:
 
     def shares(self, left: int, top: int, lefts: list[int], tops: list[int]) -> NDArray[np.float64]:
         """What a window counts in the mean at each of its pixels, (s, s), among all windows."""
-        weights = self.weights().astype(np.float64)
-        total = np.zeros_like(weights)
-        for down in (other - top for other in tops if abs(other - top) < self.size_px):
-            for right in (other - left for other in lefts if abs(other - left) < self.size_px):
-                here = _overlapping(down), _overlapping(right)
-                total[here] += weights[_overlapping(-down), _overlapping(-right)]
-        return weights / total
+        rights = tuple(other - left for other in lefts if abs(other - left) < self.size_px)
+        downs = tuple(other - top for other in tops if abs(other - top) < self.size_px)
+        return _shares(self, rights, downs)
+
+
+@lru_cache(maxsize=64)  # but for rounding and at the edges, neighbours lie the same way
+def _shares(
+    windows: Windows, rights: tuple[int, ...], downs: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """By how far to the right and down all windows lie that overlap one, itself among them."""
+    weights = windows.weights().astype(np.float64)
+    total = np.zeros_like(weights)
+    for down in downs:
+        for right in rights:
+            here = _overlapping(down), _overlapping(right)
+            total[here] += weights[_overlapping(-down), _overlapping(-right)]
+    shares: NDArray[np.float64] = weights / total
+    shares.setflags(write=False)
+    return shares
 
 
 @dataclass(frozen=True, eq=False)

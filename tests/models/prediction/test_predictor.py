@@ -11,21 +11,25 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import shapely
 import torch
 from numpy.typing import NDArray
 
-from annotation.errors import InputError
+from annotation.errors import InputError, PathquorumError
 from models.encoders.encoder import Encoder, with_random_weights
 from models.encoding import Encoding, SlideImage, encode_slide
+from models.errors import TileError
 from models.evaluation.calibration import tempered
-from models.features import Features, read_features
+from models.features import Features, read_features, write_features
 from models.mil.training import predict
 from models.model_file import TrainedModel
 from models.prediction.predictor import Predicted, Predictor
 from models.prediction.settings import PredictionSettings, slide_seed
 from models.prediction.slide_file import read_slide_prediction, write_slide_prediction
 from models.prediction.uncertainty import entropy_of
+from models.tiling.settings import TileSettings, TissueSettings
 from tests.models.prediction.conftest import CLASSES, TILES, MakeModel
+from tests.models.slides import write_jpeg_tiff
 
 KINDS: dict[str, dict[str, Any]] = {
     "abmil": {"hidden": 16},
@@ -79,7 +83,7 @@ def by_class(values: dict[str, float]) -> NDArray[np.float64]:
 def test_models_of_each_kind_predict_a_slide_and_its_file_holds_it(
     say: Any, architecture: str, tmp_path: Path
 ) -> None:
-    found: Predicted = say(architecture)
+    found: Predicted = say(architecture, replace(ONE_PASS, overlap=0.0))
     result = msgspec.json.decode(msgspec.json.encode(found.result))
     assert result == {**found.result, "input": result["input"]}
     path = tmp_path / "a.h5"
@@ -203,7 +207,7 @@ def test_passes_reach_what_all_thinned_networks_say_together(
 ) -> None:
     dropout, hidden = 0.4, 4
     model = make_model("mean", hidden=hidden, dropout=dropout)
-    settings = PredictionSettings(passes=2000)
+    settings = PredictionSettings(passes=1000)
     found = Predictor.open([model], encoder=encoder, settings=settings).predict(image)
     with torch.no_grad():
         tiles = torch.from_numpy(features.features)
@@ -221,8 +225,8 @@ def test_passes_reach_what_all_thinned_networks_say_together(
     )
     error = np.sqrt(variance / settings.passes)
     assert (np.abs(by_class(found.result["probability"]) - mean) < 5 * error).all()
-    np.testing.assert_allclose(by_class(found.result["variance"]), variance, rtol=0.15)
-    assert found.result["mutual_information"] == pytest.approx(float(disagreed), rel=0.15)
+    np.testing.assert_allclose(by_class(found.result["variance"]), variance, rtol=0.2)
+    assert found.result["mutual_information"] == pytest.approx(float(disagreed), rel=0.2)
 
 
 def test_where_the_encoder_drops_too_all_of_the_model_is_thinned(
@@ -237,6 +241,55 @@ def test_where_the_encoder_drops_too_all_of_the_model_is_thinned(
     plain = Predictor.open([model], encoder=encoder, settings=ONE_PASS).predict(image)
     np.testing.assert_array_equal(found.slide.feature_mean, plain.slide.feature_mean)
     assert found.result["single_pass"] == plain.result["single_pass"]
+
+
+@pytest.mark.parametrize("architecture", ["abmil", "tile-mlp"])
+def test_features_that_were_kept_give_what_the_encoder_gives(
+    make_model: MakeModel,
+    encoder: Encoder,
+    image: SlideImage,
+    architecture: str,
+    tmp_path: Path,
+) -> None:
+    model = make_model(architecture, **KINDS[architecture], **DROPPING[architecture])
+    encode_slide(image, encoder, Encoding(tiles=TILES, to=tmp_path))
+    told: list[tuple[int, int]] = []
+    kept = Predictor.open([model], features=tmp_path, settings=FIVE_PASSES).predict(
+        image, lambda *done: told.append(done)
+    )
+    made = Predictor.open([model], encoder=encoder, settings=FIVE_PASSES).predict(image)
+    same(kept, made, within=1e-6)
+    assert kept.result["uncertainty"] == "mc-dropout (head-only), 5 passes"
+    assert kept.result["notes"] == made.result["notes"]
+    assert "weights are random" in kept.result["notes"][0]
+    np.testing.assert_allclose(kept.slide.feature_sample, made.slide.feature_sample, atol=1e-6)
+    assert told[-1] == (len(kept.slide.coordinates),) * 2
+
+
+def test_kept_features_of_something_else_are_refused(
+    make_model: MakeModel, encoder: Encoder, image: SlideImage, tmp_path: Path
+) -> None:
+    model = make_model("abmil", **KINDS["abmil"])
+    predictor = Predictor.open([model], features=tmp_path, settings=ONE_PASS)
+    with pytest.raises(TileError, match=r"DEMO-01\.h5"):
+        predictor.predict(image)
+    file = encode_slide(image, encoder, Encoding(tiles=TILES, to=tmp_path)).file
+    good = read_features(file)
+    for changed, told in (
+        ({"fingerprint": "0" * 64}, "fingerprints differ"),
+        ({"encoder_sha256": "0" * 64}, "another encoder"),
+        ({"precision": "float16"}, "another precision"),
+        ({"settings": {"mpp": 1.0}}, "another settings of tiles"),
+    ):
+        origin = replace(good.origin, **changed)
+        write_features(file, origin, good.coordinates, [good.features])
+        with pytest.raises(PathquorumError, match=told):
+            predictor.predict(image)
+    fewer = replace(good.origin, missing=1)
+    write_features(file, fewer, good.coordinates[:-1], [good.features[:-1]])
+    found = predictor.predict(image)
+    assert found.result["tiles"] == len(good.coordinates) - 1
+    assert "1 tiles could not be read" in found.result["notes"][0]
 
 
 @pytest.mark.parametrize("architecture", ["abmil", "tile-mlp", "unet"])
@@ -323,7 +376,9 @@ def test_what_cannot_predict_is_refused_in_one_line(
     assert "is not the one whose features" in refused([abmil], drawn, method="none")
     halves = with_random_weights(encoder.spec, device="cpu", precision="bfloat16")
     assert "--precision float32" in refused([abmil], halves, method="none")
-    assert "takes no encoder" in refused([unet], encoder, method="none")
+    assert "leave --encoder" in refused([unet], encoder, method="none")
+    with pytest.raises(InputError, match="not both"):
+        Predictor.open([abmil], encoder=encoder, features=Path(), settings=ONE_PASS)
 
 
 @pytest.mark.parametrize(
@@ -347,3 +402,60 @@ def test_the_digest_is_of_what_decides_and_seeds_are_the_slides_own() -> None:
     seeds = {slide_seed(seed, digest) for seed in range(10) for digest in ("ab", "cd", "1")}
     assert len(seeds) == 30
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+class Reddish(torch.nn.Module):
+    """Tells colours apart, pixel by pixel: class 1 is redder than blue, class 2 the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.tensor(8.0))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        redder = self.slope * (images[:, 0] - images[:, 2])
+        nothing = torch.full_like(redder, -20.0)
+        return torch.stack([nothing, redder, -redder, nothing], dim=1)
+
+
+def coloured(folder: Path) -> tuple[SlideImage, shapely.Polygon]:
+    """Red tissue on a white slide, and in it a blue island with a red lake, in level-0 pixels."""
+    pixels = np.full((1400, 1300, 3), 255, dtype=np.uint8)
+    pixels[200:1200, 100:1100] = (220, 100, 100)
+    pixels[400:1000, 300:900] = (120, 110, 230)
+    pixels[600:800, 500:700] = (220, 100, 100)
+    path = write_jpeg_tiff(folder / "colours.tiff", pixels, mpp=0.5, quality=100)
+    island = shapely.box(300, 400, 900, 1000).difference(shapely.box(500, 600, 700, 800))
+    return SlideImage("colours", str(path)), island
+
+
+@pytest.mark.parametrize("mpp", [2.0, 1.3])
+def test_masks_lie_where_the_colours_do_and_tiles_add_up_to_the_slide(
+    make_model: MakeModel, tmp_path: Path, mpp: float
+) -> None:
+    image, island = coloured(tmp_path)
+    tissue = TissueSettings(min_sharpness=0, pens=False, smallest_um2=0, min_share=0)
+    tiles = TileSettings(mpp=mpp, size_px=64, tissue=tissue)
+    given = make_model("unet", width=8, depth=1).description
+    goes_in = {**given.input, "tiling": tiles.to_dict(), "tiling_sha256": tiles.sha256}
+    model = TrainedModel(Reddish(), msgspec.structs.replace(given, input=goes_in))
+    found = Predictor.open([model], encoder=None, settings=ONE_PASS).predict(image)
+    by_name = {region.class_name: region for region in found.regions[:2]}
+    blue = by_name["Low"].polygon
+    edge_px = 2 * mpp / 0.5  # the colours of an edge run together, in the JPEG and the reduction
+    assert blue.hausdorff_distance(island) < edge_px
+    assert len(blue.interiors) == 1
+    assert blue.symmetric_difference(island).area < edge_px * island.length
+    assert by_name["Low"].area_um2 == pytest.approx(blue.area / 4)
+    assert by_name["Low"].probability > 0.99
+    slide, result = found.slide, found.result
+    share = tissue_of(found)
+    for column, name in enumerate(CLASSES):
+        mean = np.average(slide.probability[:, column], weights=share)
+        assert result["probability"][name] == pytest.approx(mean, abs=0.002)
+    assert result["probability"]["Low"] == pytest.approx(island.area / 1_000_000, abs=0.01)
+
+
+def tissue_of(found: Predicted) -> NDArray[np.float64]:
+    """The share of each tile that is tissue."""
+    x, y = found.slide.coordinates.T
+    return np.asarray(found.tissue.mask.share(x, y, found.slide.side_px))
