@@ -90,6 +90,17 @@ STOPPED = 75
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @click.option(
+    "--explain",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also a page a slide that says what its prediction rests on.",
+)
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="With --explain: those of the training, for labelled tiles that look alike.",
+)
+@click.option(
     "--prometheus",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -120,6 +131,8 @@ def predict(
     stalled_after: float,
     cluster: str | None,
     device: str,
+    explain: Path | None,
+    features: Path | None,
     prometheus: Path | None,
     prometheus_port: int | None,
     **how: Any,
@@ -137,7 +150,7 @@ def predict(
     from models.prediction.carrying_out import PredictionRequest, carry_out
     from models.prediction.cluster_plan import read_plan
     from models.prediction.settings import PredictionSettings
-    from models.prediction.work_order import EncoderChoice
+    from models.prediction.work_order import EncoderChoice, Explain
 
     for module in ("torch", "h5py", "safetensors", "psutil", "prometheus_client"):
         needs(module, "models")
@@ -145,6 +158,8 @@ def predict(
         raise click.UsageError("Name one of --slides, --release and --all.")
     if part is not None and release is None:
         raise click.UsageError("--part is of a --release.")
+    if features is not None and explain is None:
+        raise click.UsageError("--features are for --explain.")
     chosen: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
     chosen.setdefault("method", "ensemble" if ensemble else "mc-dropout")
     request = PredictionRequest(
@@ -163,6 +178,9 @@ def predict(
         stalled_s=stalled_after,
         cluster=None if cluster is None else read_plan(cluster),
         device=device,
+        explain=None
+        if explain is None
+        else Explain(explain.resolve(), release, None if features is None else features.resolve()),
         metrics_file=prometheus,
         metrics_port=prometheus_port,
         log_json=invocation.log_json,

@@ -35,7 +35,13 @@ from models.prediction.run_metrics import RunMetrics
 from models.prediction.run_watch import RunWatch
 from models.prediction.settings import PredictionSettings
 from models.prediction.supervisor import supervise
-from models.prediction.work_order import EncoderChoice, Predicts, WorkOrder, open_predictor
+from models.prediction.work_order import (
+    EncoderChoice,
+    Explain,
+    Predicts,
+    WorkOrder,
+    open_predictor,
+)
 from models.prediction.workers import Limits
 from models.training.devices import device_named
 from models.training.stopping import Stop, listening
@@ -72,6 +78,8 @@ class PredictionRequest:
         Where to work instead of this machine's own processes.
     device
         As torch calls it; `auto` is the GPU where a worker finds one.
+    explain
+        Pages that are asked for.
     metrics_file, metrics_port
         For Prometheus.
     opening
@@ -92,6 +100,7 @@ class PredictionRequest:
     lease_s: float = LEASE_S
     cluster: ClusterPlan | None = None
     device: str = "auto"
+    explain: Explain | None = None
     metrics_file: Path | None = None
     metrics_port: int | None = None
     log_json: bool = False
@@ -128,6 +137,7 @@ def carry_out(
         device=request.device,
         places=chosen.places,
         lease_s=request.lease_s,
+        explain=request.explain,
         log_json=request.log_json,
         opening=request.opening,
     )

@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from annotation.errors import PathquorumError, StoreError
+from annotation.errors import PathquorumError, SlideError, StoreError
 from annotation.logs import log
 from annotation.paths import file_name, inside
 from annotation.store import Store, open_store
 from annotation.terminal import one_line
-from models.errors import ModelFileError, TrainingError
+from models.errors import ModelFileError, TileError, TrainingError
 from models.prediction.claims import DONE, Claim, Claims
 from models.prediction.slide_file import write_slide_prediction
 from models.prediction.work_order import Predicts, WorkOrder, refuse_other_version
 from models.prediction.worker_names import WorkerName
 
 if TYPE_CHECKING:
+    from models.prediction.explaining import Explaining
     from models.prediction.predictor import Predicted
 
 __all__ = [
@@ -142,6 +143,7 @@ class SlideWork:
         self._held: dict[int, Claim] = {}
         self._lock = threading.Lock()
         self._predictor: Predicts = order.opening(order)
+        self._explaining = _explaining(order, store, self._predictor)
 
     def take(self) -> Claim | None:
         """Claim a slide, if one is waiting."""
@@ -193,6 +195,10 @@ class SlideWork:
         try:
             write_slide_prediction(output, predicted.slide)
             write_regions(regions, predicted.regions, RegionsOrigin.of(predicted.slide))
+            if self._explaining is not None:
+                self._explaining.write(claim.image, predicted)
+        except (SlideError, TileError) as error:
+            return self._failed(claim, str(error), begin_s)
         except (PathquorumError, OSError):
             self.give_back(claim)
             raise
@@ -267,6 +273,17 @@ def opened(order: WorkOrder, pulse: Pulse) -> Iterator[SlideWork]:
         yield SlideWork(order, store, pulse)
     finally:
         store.close()
+
+
+def _explaining(order: WorkOrder, store: Store, predictor: Predicts) -> Explaining | None:
+    if order.explain is None:
+        return None
+    from models.prediction.explaining import Explaining
+    from models.prediction.predictor import Predictor
+
+    if not isinstance(predictor, Predictor):
+        raise TypeError("only models can be explained")
+    return Explaining(order, order.explain, store, predictor)
 
 
 def _sha256(path: Path) -> str:

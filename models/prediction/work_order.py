@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EncoderChoice",
+    "Explain",
     "Member",
     "Predicts",
     "WorkOrder",
@@ -71,6 +72,23 @@ class EncoderChoice:
     precision: Precision | None = None
 
 
+@dataclass(frozen=True)
+class Explain:
+    """Pages that are asked for; see :mod:`models.prediction.explanations`.
+
+    Attributes
+    ----------
+    release
+        Whose annotations attention is held against.
+    features
+        Of the training part, among which the nearest tiles are looked for.
+    """
+
+    folder: Path
+    release: str | None = None
+    features: Path | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkOrder:
     """Everything a worker starts from; it crosses into other processes and onto other machines.
@@ -87,6 +105,8 @@ class WorkOrder:
         Where to compute, as torch calls it.
     places
         Where images lie now, by slide, of those that lie elsewhere than the store says.
+    explain
+        Pages that are asked for.
     log_json
         Whether logs are JSON lines.
     opening
@@ -105,6 +125,7 @@ class WorkOrder:
     device: str
     places: Mapping[int, str] = field(default_factory=dict, repr=False)
     lease_s: float = LEASE_S
+    explain: Explain | None = None
     log_json: bool = False
     opening: Callable[[WorkOrder], Predicts]
     software_version: str = SOFTWARE_VERSION

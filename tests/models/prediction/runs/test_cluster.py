@@ -20,8 +20,13 @@ from annotation.errors import InputError, PathquorumError, ProtocolError, Refuse
 from models.prediction.carrying_out import carry_out
 from models.prediction.cluster import slurm_cluster
 from models.prediction.cluster_plan import LocalPlan, SchedulerPlan, SlurmPlan, read_plan
+from models.prediction.cluster_worker import PredictPlugin
+from models.prediction.settings import PredictionSettings
+from models.prediction.work_order import WorkOrder
 from models.prediction.worker_names import WorkerName
+from models.prediction.workers import Limits
 from tests.models.prediction.runs.run_study import RunStudy
+from tests.models.prediction.runs.stub_predictor import open_stub
 from tests.models.prediction.runs.test_running import until
 
 DASK_LEAVES_OPEN = pytest.mark.filterwarnings(
@@ -147,6 +152,23 @@ def test_workers_elsewhere_share_no_file_of_this_machine(
         with pytest.raises(RefusedError, match="is a file of this machine; copy it to PostgreSQL"):
             run_study.predict("a", cluster=plan)
     assert run_study.states() == {}
+
+
+def test_an_order_shows_no_password(tmp_path: Path) -> None:
+    """Dask logs the arguments of tasks that fail."""
+    order = WorkOrder(
+        store_url="postgresql+psycopg://me:secret@db/study",
+        session="s",
+        run=1,
+        folder=tmp_path,
+        members=(),
+        settings=PredictionSettings(),
+        encoder=None,
+        device="cpu",
+        opening=open_stub,
+    )
+    assert "secret" not in repr(order)
+    assert "secret" not in repr(PredictPlugin(order, Limits(1, 1.0)))
 
 
 @DASK_LEAVES_OPEN

@@ -18,7 +18,7 @@ from models.prediction.slide_file import read_slide_prediction
 from models.prediction.slide_work import regions_path, slide_path
 from tests.conftest import CommandResult
 from tests.models.prediction.runs.painted_study import PaintedStudy, make_painted_study
-from tests.models.prediction.runs.test_running import until
+from tests.models.prediction.runs.test_running import page_text, until
 
 Pathquorum = Callable[..., CommandResult]
 
@@ -72,6 +72,13 @@ def test_slides_are_predicted_and_a_second_time_kept(
     assert not (a.probability == b.probability).all()
     assert "Largest probability" in (run / PAGE).read_text(encoding="utf-8")
     assert pathquorum("audit", "verify").status == 0
+    explained = predict(
+        "--slides", "a", "--passes", 4, "--explain", tmp_path / "pages", to="explained"
+    )
+    assert explained.status == 0, explained.err
+    page = (tmp_path / "pages" / "a.html").read_text(encoding="utf-8")
+    assert "tiles" in page_text(page)
+    assert "High" in page_text(page)
     again = predict("--slides", "a", "--slides", "b", "--passes", 4)
     assert again.status == 0, again.err
     assert "2 slides predicted, 0 of them now" in again.out
@@ -109,9 +116,10 @@ def test_a_signal_ends_it_with_status_75_and_the_same_command_goes_on(
         ((), "Name one of --slides, --release and --all."),
         (("--all", "--release", "v1"), "Name one of --slides, --release and --all."),
         (("--all", "--part", "test"), "--part is of a --release."),
+        (("--all", "--features", "."), "--features are for --explain."),
     ],
 )
-def test_slides_are_named_in_one_way(
+def test_options_belong_together(
     predict: Pathquorum, arguments: tuple[str, ...], message: str
 ) -> None:
     result = predict(*arguments)
