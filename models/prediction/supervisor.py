@@ -105,18 +105,24 @@ def supervise(
     PredictionError
         Nothing can be predicted, or workers die before they begin.
     """
-    supervisor = _Supervisor(order, claims, workers, limits, watch)
+    supervisor = _Supervisor(order, claims, workers, limits, watch, stop)
     try:
-        supervisor.run(stop)
+        supervisor.run()
     finally:
         supervisor.end()
 
 
 class _Supervisor:
     def __init__(
-        self, order: WorkOrder, claims: Claims, most: int, limits: Limits, watch: Watch
+        self,
+        order: WorkOrder,
+        claims: Claims,
+        most: int,
+        limits: Limits,
+        watch: Watch,
+        stop: Stop,
     ) -> None:
-        self._order, self._claims, self._watch = order, claims, watch
+        self._order, self._claims, self._watch, self._stop = order, claims, watch, stop
         self._most, self._limits = most, limits
         self._starting = starting()
         self._workers: list[_WorkerState] = []
@@ -124,14 +130,14 @@ class _Supervisor:
         self._fault = ""
         self._psutil = needs("psutil", "models")
 
-    def run(self, stop: Stop) -> None:
+    def run(self) -> None:
         looked_s = float("-inf")
         while True:
-            if stop:
+            if self._stop:
                 raise PredictionStoppedError(
-                    f"{stop.signal} came: the run stands in {self._order.folder} and goes on when "
+                    f"{self._stop.signal} came: the run stands in {self._order.folder} and goes on when "
                     "the same command is run again",
-                    signal=stop.signal,
+                    signal=self._stop.signal,
                     folder=self._order.folder,
                 )
             if time.monotonic() - looked_s >= _CLAIMS_S:
@@ -234,7 +240,8 @@ class _Supervisor:
             else f"its worker died (status {code})"
         )
         name = worker.name
-        told = worker.ending == _TOLD
+        # A signal to the whole group may end a worker before it is told to stop.
+        told = worker.ending == _TOLD or bool(self._stop)
         held = []
         if name is not None:
             blamed = () if told else worker.blamed()

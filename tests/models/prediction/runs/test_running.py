@@ -135,12 +135,7 @@ def test_killed_at_any_moment_it_does_only_what_was_in_hand_again(
     names = [f"slow{number}" for number in range(10)]
     run_study.add_slides(names)
     run_study.predict(*names, to="alone")
-    run = run_study.folder / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.models.prediction.runs.killed", store_url, str(run), "2"],
-        cwd=PROJECT_ROOT,
-        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
-    )
+    process = started(run_study, store_url)
     until(lambda: len(run_study.begun()) >= 5)
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
@@ -160,6 +155,34 @@ def test_killed_at_any_moment_it_does_only_what_was_in_hand_again(
     assert all(attempts == 1 for name, (_, attempts) in run_study.states().items() if name != "R")
     ours = {name: said for name, said in run_study.outputs().items() if name != "R"}
     assert ours == run_study.outputs("alone")
+
+
+def started(run_study: RunStudy, store_url: str) -> subprocess.Popen[bytes]:
+    """A run of all slides by two workers, in processes of a group of their own."""
+    module, folder = "tests.models.prediction.runs.killed", run_study.folder / "run"
+    return subprocess.Popen(
+        [sys.executable, "-m", module, store_url, str(folder), "2"],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def test_a_signal_to_all_processes_at_once_is_no_attempt(
+    run_study: RunStudy, store_url: str
+) -> None:
+    """As a scheduler sends it."""
+    run_study.add_slides([f"slow{number}" for number in range(25)])
+    process = started(run_study, store_url)
+    until(lambda: len(run_study.begun()) >= 3)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(60) != 0
+    states = Counter(run_study.states().values())
+    assert states.pop(("failed", 3), 0) <= 1  # `R`, which has no image here
+    assert set(states) <= {("waiting", 0), ("done", 1), ("waiting", 1)}
+    in_hand = {name for name, state in run_study.states().items() if state == ("waiting", 1)}
+    assert in_hand <= {"R"}
 
 
 def until(holds: Callable[[], bool], longest_s: float = 60) -> None:
