@@ -169,27 +169,34 @@ class RunWatch(Watch):
             temporary.write_text(rendered, encoding="utf-8")
 
     def _figures(self) -> list[tuple[str, str, str]]:
-        samples = list(self._history.samples)
-        drawn = (
-            ("Throughput", "Slides that ended in an hour.", draw_throughput(self._history)),
-            (
-                "Confidence",
-                "Largest probability of slides over the time at which they were done: median, and "
-                "the range that holds 80 % of them. A drop is a reason to look at the slides.",
-                draw_confidence(self._history),
-            ),
-            (
-                "Queues",
-                "What waits before and between the steps, since this start. Without tiles read "
-                "ahead the model waits for slides; add --threads or --workers.",
-                draw_queues(samples),
-            ),
-            (
-                "Memory",
-                "Resident memory of the largest worker, since this start.",
-                draw_memory(samples),
-            ),
-        )
+        """Heading, caption and SVG of each picture; none of what has hardly begun."""
+        samples, ended = list(self._history.samples), len(self._history.ended_s())
+        drawn: list[tuple[str, str, bytes]] = []
+        if ended > 1:
+            drawn += [
+                ("Throughput", "Slides that ended in an hour.", draw_throughput(self._history)),
+                (
+                    "Confidence",
+                    "Largest probability of slides over the time at which they were done: median, "
+                    "and the range that holds 80 % of them. A drop is a reason to look at the "
+                    "slides.",
+                    draw_confidence(self._history),
+                ),
+            ]
+        if len(samples) > 1:
+            drawn += [
+                (
+                    "Queues",
+                    "What waits before and between the steps, since this start. Without tiles read "
+                    "ahead the model waits for slides; add --threads or --workers.",
+                    draw_queues(samples),
+                ),
+                (
+                    "Memory",
+                    "Resident memory of the largest worker, since this start.",
+                    draw_memory(samples),
+                ),
+            ]
         return [(name, text, base64.b64encode(svg).decode()) for name, text, svg in drawn]
 
     def _remaining(self) -> str | None:

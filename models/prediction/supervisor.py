@@ -244,6 +244,7 @@ class _Supervisor:
         told = worker.ending == _TOLD or bool(self._stop)
         held = []
         if name is not None:
+            name.end()  # where the server is gone that it was forked from, its end is not seen
             blamed = () if told else worker.blamed()
             held = self._claims.lost(name, reason, blamed=blamed)
         if not told:

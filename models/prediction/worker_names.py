@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ __all__ = ["WorkerName"]
 
 _PID_NAMESPACE = Path("/proc/self/ns/pid")
 _SAME_START_S = 0.5
+_ENDS_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,16 @@ class WorkerName:
             return True
         except psutil.AccessDenied:
             return False
+
+    def end(self) -> None:
+        """Kill the process, if it is still there; of another machine's nothing is done."""
+        if self.host != _host() or self.is_gone():
+            return
+        psutil = needs("psutil", "models")
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            process.kill()
+            process.wait(_ENDS_S)
 
 
 def _host() -> str:

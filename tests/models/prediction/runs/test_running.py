@@ -25,10 +25,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select
 
 from annotation.errors import ConflictError, InputError, PathquorumError, RefusedError
-from annotation.tables import Event
+from annotation.tables import Event, Slide
 from consensus.tables import PredictionRun
 from models.errors import ModelFileError, PredictionError, PredictionStoppedError
 from models.prediction.carrying_out import carry_out
+from models.prediction.chosen_slides import below, named_slides
 from models.prediction.run_watch import PAGE
 from models.prediction.settings import PredictionSettings
 from models.prediction.slide_file import read_slide_prediction
@@ -344,18 +345,21 @@ def test_slides_are_known_by_their_files_wherever_they_lie(
     run_study: RunStudy, tmp_path: Path
 ) -> None:
     run_study.add_slides("ab")
-    moved = tmp_path / "moved"
+    moved, original = tmp_path / "moved", run_study.folder / "slides"
     moved.mkdir()
-    original = run_study.folder / "slides" / "a.tiff"
-    original.rename(moved / "under another name.tiff")
+    (original / "a.tiff").rename(moved / "under another name.tiff")
     told: list[str] = []
-    request = run_study.request(str(moved), str(run_study.folder / "slides" / "b.tiff"))
-    assert carry_out(run_study.store, request, told.append)["slides"]["done"] == 2
-    assert any("under another name.tiff" in line for line in told)
-    (moved / "unknown.tiff").write_bytes(b"?")
-    with pytest.raises(InputError, match=r"is not in the store; add it with `pathquorum slide add"):
-        run_study.predict(str(moved), "b")
+    with run_study.store.reading() as session:
+        key = {row.name: row.id for row in session.scalars(select(Slide))}
+        chosen = named_slides(session, [str(moved), str(original / "b.tiff"), "b"], told.append)
+        assert chosen.ids == (key["a"], key["b"])
+        assert chosen.places == {key["a"]: str(moved / "under another name.tiff")}
+        assert told == ["reading under another name.tiff to know which slide it is"]
+        (moved / "unknown.tiff").write_bytes(b"?")
+        with pytest.raises(InputError, match="is not in the store; add it with `pathquorum slide"):
+            named_slides(session, [str(moved)])
+        assert below(session, chosen, tmp_path / "root").places == {
+            **chosen.places, key["b"]: str(tmp_path / "root" / "b.tiff")
+        }  # fmt: skip
     (moved / "unknown.tiff").unlink()
-    (moved / "under another name.tiff").rename(moved / "a.tiff")
-    run_study.predict("a", to="below", slides_root=moved)
-    assert run_study.outputs("below")["a"] == run_study.outputs()["a"]
+    assert run_study.predict(str(moved))["slides"]["done"] == 1
