@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -71,6 +72,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("database", databases, indirect=True, ids=databases)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long forms run where they are asked for by `-m soak`."""
+    if "soak" in config.getoption("markexpr"):
+        return
+    long = [item for item in items if item.get_closest_marker("soak")]
+    items[:] = [item for item in items if item not in long]
+    if long:
+        config.hook.pytest_deselected(items=long)
+
+
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> str:
     """The kind of database that this test's stores have."""
@@ -96,10 +107,27 @@ def postgresql_template(postgresql: Server) -> str:
 
 
 @pytest.fixture(scope="session")
+def postgresql_study(postgresql: Server, postgresql_template: str) -> str:
+    """A database with the study, of which each test that begins with it gets a copy."""
+    name = postgresql.create(postgresql_template)
+    _set_up_study(postgresql.url(name))
+    return name
+
+
+@pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with a fresh store, of which each test gets a copy."""
     path = tmp_path_factory.mktemp("template") / "store.db"
     create_or_upgrade(f"sqlite:///{path}")[0].close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def sqlite_study(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Path:
+    """A file with the study, of which each test that begins with it gets a copy."""
+    path = tmp_path_factory.mktemp("study") / "store.db"
+    shutil.copyfile(sqlite_template, path)
+    _set_up_study(f"sqlite:///{path}")
     return path
 
 
@@ -126,14 +154,15 @@ def empty_database(
 
 @pytest.fixture
 def store_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a fresh store."""
+    """The URL of a store of the test's own: a fresh one, or with the study where that is asked for."""
+    begun = "study" if "study" in request.fixturenames else "template"
     if database == "sqlite":
         path = tmp_path / "store.db"
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        shutil.copyfile(request.getfixturevalue(f"sqlite_{begun}"), path)
         yield f"sqlite:///{path}"
         return
     server: Server = request.getfixturevalue("postgresql")
-    name = server.create(request.getfixturevalue("postgresql_template"))
+    name = server.create(request.getfixturevalue(f"postgresql_{begun}"))
     yield server.url(name)
     server.drop(name)
 
@@ -195,6 +224,8 @@ def readme_program() -> Callable[[str], None]:
     return run_on
 
 
+STUDY_PROTOCOL = "prostate.toml"
+
 PROTOCOL = """
 name = "prostate"
 version = "1"
@@ -223,17 +254,34 @@ color = "#C00000"
 @pytest.fixture
 def study(pathquorum: Callable[..., CommandResult], tmp_path: Path) -> Callable[..., CommandResult]:
     """A study with a protocol, three pathologists, a lead and a slide of 1000 x 800 px."""
-    protocol = tmp_path / "prostate.toml"
-    protocol.write_text(PROTOCOL, encoding="utf-8")
-    for arguments in (
-        ("protocol", "add", protocol),
-        *(("annotator", "add", handle, "--role", "pathologist") for handle in ("P1", "P2", "P3")),
-        ("annotator", "add", "L", "--role", "lead"),
-        ("slide", "add", "S1", "--width", 1000, "--height", 800, "--mpp", 0.5, "--patient", "A"),
-    ):
-        result = pathquorum(*arguments)
-        assert result.status == 0, result.err
+    (tmp_path / STUDY_PROTOCOL).write_text(PROTOCOL, encoding="utf-8")
     return pathquorum
+
+
+def _set_up_study(url: str) -> None:
+    """Make the study, by the commands that a study lead types."""
+    with tempfile.TemporaryDirectory() as folder:
+        protocol = Path(folder) / STUDY_PROTOCOL
+        protocol.write_text(PROTOCOL, encoding="utf-8")
+        for arguments in (
+            ["protocol", "add", str(protocol)],
+            *(f"annotator add {name} --role pathologist".split() for name in ("P1", "P2", "P3")),
+            ["annotator", "add", "L", "--role", "lead"],
+            [
+                "slide",
+                "add",
+                "S1",
+                "--width",
+                "1000",
+                "--height",
+                "800",
+                "--mpp",
+                "0.5",
+                "--patient",
+                "A",
+            ],
+        ):
+            assert run([*arguments, "--store", url]) == 0, arguments
 
 
 def square(x: float, y: float, side: float = 100) -> dict[str, Any]:
