@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from annotation.terminal import plain
 from models.drift.watch import Indicator
@@ -19,28 +19,58 @@ if TYPE_CHECKING:
 __all__ = ["draw_kappas", "draw_numbers"]
 
 _REFERENCE, _CURRENT, _ALARM = "#4d5661", "#1b5fbf", "#b3261e"
-_COLUMNS = 3
-_LONGEST_TITLE = 34
+_FURTHEST = 6.0
+_LONGEST_TITLE = 44
 _MOST_POINTS = 400
 _MOST_LINES = 12
 _LINES = ("-", "--", "-.", ":")
 
 
 def draw_numbers(indicators: Sequence[Indicator]) -> bytes | None:
-    """A panel for each number: a dot a patient and the quartiles, the reference below; None without any.
+    """A row for each number, a dot a patient, with quartiles of both sides; None without any.
 
-    Panels of alarms come first, with a red frame and a mark in the title.
+    All are scaled to the reference: 0 is its median, 1 the distance of its quartiles. What lies further
+    out than the axis stands at its end. Alarms come first, red and with a mark.
     """
     shown = [one for one in indicators if one.values is not None and _is_on_both_sides(one)]
     if not shown:
         return None
     shown.sort(key=lambda one: not one.alarm)
-    rows = math.ceil(len(shown) / _COLUMNS)
-    figure, panels = _panels(9.6, 0.3 + 1.25 * rows, rows, _COLUMNS)
-    for axes, one in zip(panels, shown, strict=False):
-        _draw_panel(axes, one)
-    for axes in panels[len(shown) :]:
-        axes.set_axis_off()
+    figure, (axes,) = _panels(9.6, 1.0 + 0.42 * len(shown), 1)
+    for side, shift, color, marker, label in (
+        ("reference", 0.16, _REFERENCE, "o", "reference"),
+        ("current", -0.16, _CURRENT, "^", "now"),
+    ):
+        x, y, quartiles = [], [], []
+        for row, one in enumerate(shown):
+            own = _scaled(one, side)
+            dots = own[:: -(-len(own) // _MOST_POINTS)]
+            rng = np.random.default_rng(row)
+            x.append(dots)
+            y.append(row - shift + rng.uniform(-0.11, 0.11, len(dots)))
+            quartiles.append(np.quantile(own, [0.25, 0.5, 0.75]))
+        axes.scatter(
+            np.concatenate(x), np.concatenate(y), s=10, color=color, marker=marker, alpha=0.4,
+            linewidths=0, clip_on=False,
+        )  # fmt: skip
+        low, middle, high = np.transpose(quartiles)
+        at = np.arange(len(shown)) - shift
+        axes.hlines(at, low, high, color=color, linewidth=2)
+        axes.plot(middle, at, marker, color=color, markerfacecolor="white", label=label, zorder=3)
+    axes.axvline(0, color=_REFERENCE, linewidth=0.6)
+    axes.set_yticks(
+        range(len(shown)),
+        [f"! {_shortened(one.title)}" if one.alarm else _shortened(one.title) for one in shown],
+    )
+    for tick, one in zip(axes.get_yticklabels(), shown, strict=True):
+        tick.set_parse_math(False)  # a $ is no formula
+        tick.set_color(_ALARM if one.alarm else "black")
+        tick.set_fontweight("bold" if one.alarm else "normal")
+    axes.set(
+        xlim=(-_FURTHEST, _FURTHEST), ylim=(len(shown) - 0.5, -0.5),
+        xlabel="Distance from the reference's median, in distances of its quartiles",
+    )  # fmt: skip
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return svg_of(figure)
 
 
@@ -48,7 +78,7 @@ def draw_kappas(readers: Sequence[Indicator], by_month: Sequence[dict[str, Any]]
     """Kappa of all readers, of each class and of each reader by month; None with fewer than two."""
     if len(by_month) < 2:
         return None
-    figure, panels = _panels(9.6, 3.4, 1, 2)
+    figure, panels = _panels(9.6, 3.4, 2)
     months = [one["month"] for one in by_month]
     kinds = (("kappa:class:", "Classes"), ("kappa:rater:", "Readers, each with the others"))
     for axes, (prefix, title) in zip(panels, kinds, strict=True):
@@ -79,41 +109,24 @@ def _is_on_both_sides(one: Indicator) -> bool:
     return bool(one.facts["patients"]["reference"] and one.facts["patients"]["current"])
 
 
-def _draw_panel(axes: Axes, one: Indicator) -> None:
+def _scaled(one: Indicator, side: str) -> NDArray[np.float64]:
+    """The patients' values of a side, scaled to the reference and within the axis."""
     values, current = one.values, one.current
-    if values is None or current is None:
-        return
-    rng = np.random.default_rng(0)
-    for row, side, color, marker in (
-        (0, ~current, _REFERENCE, "o"),
-        (1, current, _CURRENT, "^"),
-    ):
-        own = values[side & ~np.isnan(values)]
-        dots = own[:: -(-len(own) // _MOST_POINTS)]
-        axes.scatter(
-            dots, row + rng.uniform(-0.22, 0.22, len(dots)), s=9, color=color, marker=marker,
-            alpha=0.45, linewidths=0,
-        )  # fmt: skip
-        low, middle, high = np.quantile(own, [0.25, 0.5, 0.75])
-        axes.hlines(row, low, high, color=color, linewidth=2.2)
-        axes.vlines(middle, row - 0.32, row + 0.32, color=color, linewidth=2.2)
-    axes.set_yticks([0, 1], ["reference", "now"], fontsize=8)
-    axes.set_ylim(-0.6, 1.6)
-    axes.tick_params(axis="x", labelsize=7)
-    title = _shortened(one.title)
-    axes.set_title(
-        f"! {title}" if one.alarm else title, fontsize=9, loc="left", parse_math=False,
-        color=_ALARM if one.alarm else "black", fontweight="bold" if one.alarm else "normal",
-    )  # fmt: skip
+    assert values is not None  # noqa: S101 - draw_numbers has looked
+    assert current is not None  # noqa: S101
+    low, middle, high = np.nanquantile(values[~current], [0.25, 0.5, 0.75])
+    apart = values - middle
+    # A reference that is all but constant is scaled to whatever differs from it.
+    unit = high - low if high > low else np.nanmax(np.abs(apart)) or 1.0
+    own = apart[current if side == "current" else ~current] / unit
+    return np.clip(own[~np.isnan(own)], -_FURTHEST, _FURTHEST)
 
 
-def _panels(
-    width_in: float, height_in: float, rows: int, columns: int
-) -> tuple[Figure, list[Axes]]:
+def _panels(width_in: float, height_in: float, columns: int) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    panels = figure.subplots(1, columns, squeeze=False).ravel().tolist()
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
     return figure, panels

@@ -41,7 +41,7 @@ from models.drift.stability import (
     stability_of_numbers,
 )
 
-__all__ = ["Drift", "Indicator", "compare_measures", "watch"]
+__all__ = ["Drift", "Indicator", "compare_kappas", "compare_measures", "decide", "watch"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -119,8 +119,8 @@ def watch(session: Session, asked: Asked) -> Drift:
     indicators = compare_measures(measures, embeddings, patient, current, asked)
     since = asked.since or comparison.releases[0].at.date() + timedelta(days=1)
     readers = readers_of(session, comparison.protocol, since)
-    kappas = _compare_kappas(readers, asked)
-    _decide([indicators, kappas], asked.alpha)
+    kappas = compare_kappas(readers, asked)
+    decide([indicators, kappas], asked.alpha)
     found = [*indicators, *kappas]
     return Drift(_document(asked, comparison, readers, found), found, readers, comparison)
 
@@ -224,7 +224,7 @@ def _embedded(
     return found
 
 
-def _compare_kappas(readers: Readers, asked: Asked) -> list[Indicator]:
+def compare_kappas(readers: Readers, asked: Asked) -> list[Indicator]:
     """The indicators of readers; their patients are others than those of the slides."""
     if readers.kappas is None:
         return []
@@ -260,7 +260,7 @@ def _compare_kappas(readers: Readers, asked: Asked) -> list[Indicator]:
     return found
 
 
-def _decide(families: Sequence[Sequence[Indicator]], alpha: float) -> None:
+def decide(families: Sequence[Sequence[Indicator]], alpha: float) -> None:
     """Test each family by permutation, and alarm where p, adjusted over all of them, is small."""
     tested = [[one for one in family if one.distances is not None] for family in families]
     tested = [family for family in tested if family]
