@@ -100,15 +100,16 @@ def _of_input(slides: Sequence[ComparedSlide]) -> list[Numbers | Categories]:
     ]
     found.append(Categories("scanner", "Scanner", "input", [_scanner(one) for one in slides]))
     for stain, title in _STAINS:
-        key = f"{stain}_strength"
+        key = f"strength_{stain}"
         found.append(_numbers(slides, key, f"{title}: strength", "input", "input", key))
         found += [
             _numbers(
-                slides, f"{stain}_{channel}", f"{title}: {channel} of its vector", "input",
-                "input", f"{stain}_vector", place,
+                slides, f"stain_{stain}:{channel}", f"{title}: {channel} of its vector", "input",
+                "input", f"stain_{stain}", place,
             )
             for place, channel in enumerate(_CHANNELS)
         ]  # fmt: skip
+    found.append(Numbers("no_stain", "Stains can't be told apart", "input", _without_stain(slides)))
     return found
 
 
@@ -154,6 +155,17 @@ def _numbers(
     return Numbers(key, title, group, np.where(np.isfinite(values), values, np.nan))
 
 
+def _without_stain(slides: Sequence[ComparedSlide]) -> NDArray[np.float64]:
+    """1 where a slide's stains could not be estimated, 0 where they were; NaN where nobody tried."""
+    told = [_at(one.result, ("input",)) or {} for one in slides]
+    return np.array(
+        [
+            np.nan if "stain_reason" not in one else float(one["stain_reason"] is not None)
+            for one in told
+        ]
+    )
+
+
 def _at(result: Any, path: Sequence[str | int]) -> Any:
     """What stands at a place of nested objects and lists; None where there is none."""
     for step in path:
@@ -166,6 +178,5 @@ def _at(result: Any, path: Sequence[str | int]) -> Any:
 
 def _scanner(one: ComparedSlide) -> str | None:
     """What the study says of the scanner; else what the file does."""
-    in_file = [_at(one.result, ("input", key)) for key in ("scanner", "vendor")]
-    named = one.slide.scanner or in_file[0] or one.slide.vendor or in_file[1]
+    named = one.slide.scanner or _at(one.result, ("input", "vendor")) or one.slide.vendor
     return None if named is None else str(named)

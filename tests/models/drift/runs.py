@@ -133,15 +133,15 @@ def drawn_result(one: Drawn, rng: np.random.Generator) -> dict[str, Any]:
     p = float(rng.beta(4, 2))
     entropy = float(-(p * np.log(p) + (1 - p) * np.log(1 - p)))
     stains = {
-        f"{stain}_{what}": value
+        f"{what}_{stain}": value
         for stain, vector in (("hematoxylin", (0.65, 0.70, 0.29)), ("eosin", (0.1, 0.9, 0.3)))
         for what, value in (
-            ("vector", [value + float(rng.normal(0, 0.02)) for value in vector]),
+            ("stain", [value + float(rng.normal(0, 0.02)) for value in vector]),
             ("strength", float(rng.normal(1.5, 0.2))),
         )
     }
     usual = {
-        "mpp": 0.5, "vendor": "aperio", "scanner": None,
+        "mpp": 0.5, "vendor": "aperio", "objective": 20.0, "stain_reason": None,
         "tissue_share": float(rng.uniform(0.2, 0.6)),
         "brightness": float(rng.normal(0.6, 0.05)), "saturation": float(rng.normal(0.3, 0.05)),
         "focus": float(rng.gamma(20, 5)), "n_tiles": 8, **stains,

@@ -75,8 +75,8 @@ def test_slides_like_the_reference_are_no_alarm(
     tested = {key for key, one in found.items() if one["status"] == "ok"}
     assert tested == {
         "brightness", "saturation", "focus", "mpp", "tissue_share", "scanner",
-        "hematoxylin_strength", "hematoxylin_red", "hematoxylin_green", "hematoxylin_blue",
-        "eosin_strength", "eosin_red", "eosin_green", "eosin_blue", "max_probability", "entropy",
+        "strength_hematoxylin", "stain_hematoxylin:red", "stain_hematoxylin:green", "stain_hematoxylin:blue",
+        "strength_eosin", "stain_eosin:red", "stain_eosin:green", "stain_eosin:blue", "no_stain", "max_probability", "entropy",
         "mutual_information", "share:Benign", "share:=Tumor", "predicted", "feature_means",
         "feature_tiles",
     }  # fmt: skip
@@ -95,14 +95,14 @@ def test_a_stain_shift_is_an_alarm_that_a_scheduler_sees(
     """More haematoxylin: status 1, and the document, the page and the picture are there all the same."""
     rng = np.random.default_rng(4)
     stained = [
-        replace(one, input={"hematoxylin_strength": float(rng.normal(2.3, 0.2))}) for one in NEW
+        replace(one, input={"strength_hematoxylin": float(rng.normal(2.3, 0.2))}) for one in NEW
     ]
     predict(store, tmp_path / "new", stained, seed=1)
     result = drift("new")
     assert result.status == 1
     told = result.json
-    assert (told["alarm"], told["alarms"]) == (True, ["hematoxylin_strength"])
-    found = indicators(result)["hematoxylin_strength"]
+    assert (told["alarm"], told["alarms"]) == (True, ["strength_hematoxylin"])
+    found = indicators(result)["strength_hematoxylin"]
     assert found["superiority"] > 0.95
     assert found["p_value"] <= found["p_adjusted"] <= 0.01
     assert found["psi"]["psi"] > 0.25
