@@ -29,13 +29,18 @@ GROUPS: Final[Mapping[Group, str]] = {
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """A number of each slide, (n_slides,); NaN where it has none. ``reason`` says why none has any."""
+    """A number of each slide, (n_slides,); NaN where it has none.
+
+    ``reason`` says why none has any. A ``rate`` is how often something happens: its mean tells more
+    than its median.
+    """
 
     key: str
     title: str
     group: Group
     values: NDArray[np.float64]
     reason: str | None = None
+    rate: bool = False
 
     def of_patients(self, patient: NDArray[np.int64], n_patients: int) -> NDArray[np.float64]:
         """The mean of each patient's slides, (P,)."""
@@ -71,16 +76,16 @@ class Categories:
 
 
 _INPUT: Final = (
-    ("brightness", "Brightness of tissue"),
-    ("saturation", "Saturation of tissue"),
-    ("focus", "Focus (median sharpness)"),
+    ("brightness", "Brightness"),
+    ("saturation", "Saturation"),
+    ("focus", "Focus"),
     ("mpp", "Microns per pixel"),
-    ("tissue_share", "Share of tissue"),
+    ("tissue_share", "Tissue share"),
 )
 _STAINS: Final = (("hematoxylin", "Haematoxylin"), ("eosin", "Eosin"))
 _CHANNELS: Final = ("red", "green", "blue")
 _OUTPUT: Final = (
-    ("max_probability", "Confidence (largest probability)"),
+    ("max_probability", "Confidence"),
     ("entropy", "Entropy, nats"),
     ("mutual_information", "Mutual information, nats"),
 )
@@ -104,12 +109,16 @@ def _of_input(slides: Sequence[ComparedSlide]) -> list[Numbers | Categories]:
         found.append(_numbers(slides, key, f"{title}: strength", "input", "input", key))
         found += [
             _numbers(
-                slides, f"stain_{stain}:{channel}", f"{title}: {channel} of its vector", "input",
+                slides, f"stain_{stain}:{channel}", f"{title}: {channel}", "input",
                 "input", f"stain_{stain}", place,
             )
             for place, channel in enumerate(_CHANNELS)
         ]  # fmt: skip
-    found.append(Numbers("no_stain", "Stains can't be told apart", "input", _without_stain(slides)))
+    found.append(
+        Numbers(
+            "no_stain", "Stains can't be told apart", "input", _without_stain(slides), rate=True
+        )
+    )
     return found
 
 
@@ -134,14 +143,20 @@ def _of_output(slides: Sequence[ComparedSlide]) -> list[Numbers | Categories]:
 def _of_people(people: PeopleOfSlides) -> list[Numbers | Categories]:
     return [
         Numbers(
-            "escalated", "Escalated to a person", "people", people.escalated, people.not_escalated
+            "escalated",
+            "Escalated to a person",
+            "people",
+            people.escalated,
+            people.not_escalated,
+            True,
         ),
-        Numbers("overturned", "Decisions that overturn the model", "people", people.overturned),
+        Numbers("overturned", "Decisions overturned", "people", people.overturned, rate=True),
         Numbers(
             "ai_assisted",
-            "Reads and decisions with predictions in sight",
+            "Predictions in sight",
             "people",
             people.ai_assisted,
+            rate=True,
         ),
     ]
 

@@ -103,6 +103,8 @@ def _side(one: Mapping[str, Any], side: str) -> str:
     found = one.get(side)
     if found is None:
         return "-"
+    if one["kind"] == "rate":
+        return percent_text(found["mean"])
     if one["kind"] == "number":
         return _number_text(found["median"])
     if one["kind"] == "kappa":
@@ -114,8 +116,8 @@ def _side(one: Mapping[str, Any], side: str) -> str:
 
 def _change(one: Mapping[str, Any]) -> str:
     """How far apart the two sides are, in the terms of the indicator."""
-    if one["kind"] == "number" and one["superiority"] is not None:
-        return f"{percent_text(one['superiority'])} of pairs higher"
+    if one["kind"] in ("number", "rate") and one["superiority"] is not None:
+        return f"{percent_text(one['superiority'])} higher"
     if one["kind"] == "embedding" and one["statistic"] is not None:
         return f"MMD² {one['statistic']:.2g}"
     if one["kind"] == "kappa" and None not in (one["reference"], one["current"]):

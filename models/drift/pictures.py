@@ -32,7 +32,7 @@ def draw_numbers(indicators: Sequence[Indicator]) -> bytes | None:
     All are scaled to the reference: 0 is its median, 1 the distance of its quartiles. What lies further
     out than the axis stands at its end. Alarms come first, red and with a mark.
     """
-    shown = [one for one in indicators if one.values is not None and _is_on_both_sides(one)]
+    shown = [one for one in indicators if one.kind == "number" and _is_on_both_sides(one)]
     if not shown:
         return None
     shown.sort(key=lambda one: not one.alarm)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtri
 
 __all__ = ["MAJOR", "Stability", "stability_of_categories", "stability_of_numbers"]
 
@@ -29,11 +30,12 @@ _EMPTY = 0.5  # of a count: the index has no value where a bin is empty
 
 @dataclass(frozen=True)
 class Stability:
-    """The index, its bins, and what it is on average where nothing has changed."""
+    """The index and its bins; what it is on average where nothing has changed, and at most in 19 of 20."""
 
     psi: float
     bins: int
     by_chance: float
+    by_chance_95: float
 
     def to_dict(self) -> dict[str, Any]:
         """The part of a document."""
@@ -81,4 +83,5 @@ def _stability(reference: NDArray[np.float64], current: NDArray[np.float64]) -> 
     found = np.maximum(current, _EMPTY) / totals[1]
     psi = float(((found - expected) * np.log(found / expected)).sum())
     bins = len(reference)
-    return Stability(psi, bins, (bins - 1) * (1 / totals[0] + 1 / totals[1]))
+    of_counts = 1 / totals[0] + 1 / totals[1]
+    return Stability(psi, bins, (bins - 1) * of_counts, float(chdtri(bins - 1, 0.05)) * of_counts)

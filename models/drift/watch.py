@@ -23,7 +23,7 @@ from annotation.terminal import counted
 from models.drift.distances import category_distance, rank_distance
 from models.drift.embeddings import MOST_PATIENTS, Embeddings, embeddings_of, tiles_of_each
 from models.drift.files import read_files
-from models.drift.measures import Categories, Group, Numbers, measures_of
+from models.drift.measures import GROUPS, Categories, Group, Numbers, measures_of
 from models.drift.people import adjudicated_places, people_of
 from models.drift.permutation import (
     MIN_PATIENTS,
@@ -121,7 +121,8 @@ def watch(session: Session, asked: Asked) -> Drift:
     readers = readers_of(session, comparison.protocol, since)
     kappas = compare_kappas(readers, asked)
     decide([indicators, kappas], asked.alpha)
-    found = [*indicators, *kappas]
+    order = list(GROUPS)
+    found = sorted([*indicators, *kappas], key=lambda one: order.index(one.group))
     return Drift(_document(asked, comparison, readers, found), found, readers, comparison)
 
 
@@ -159,12 +160,13 @@ def _number(
     reference, now = values[has & ~current], values[has & current]
     facts = {
         "patients": {"reference": len(reference), "current": len(now)},
-        "reference": _quartiles(reference),
-        "current": _quartiles(now),
+        "reference": _summary(reference),
+        "current": _summary(now),
         "superiority": _superiority(reference, now),
         "psi": _plain(stability_of_numbers(reference, now)),
     }
-    made = Indicator(one.key, one.title, one.group, "number", facts, values=values, current=current)
+    kind = "rate" if one.rate else "number"
+    made = Indicator(one.key, one.title, one.group, kind, facts, values=values, current=current)
     made.status = _status(has, current, alpha, one.reason)
     if made.status == "ok":
         made.distances = rank_distance(values)(groupings)
@@ -201,8 +203,8 @@ def _embedded(
     embeddings: Embeddings | None, current: Bools, groupings: Floats, alpha: float
 ) -> list[Indicator]:
     titles = {
-        "feature_means": "Features of slides (MMD)",
-        "feature_tiles": "Features of tiles (MMD)",
+        "feature_means": "Features of slides",
+        "feature_tiles": "Features of tiles",
     }
     has = np.zeros(len(current), dtype=bool) if embeddings is None else embeddings.has
     reason = "the model sees pixels and keeps no features" if embeddings is None else None
@@ -289,11 +291,11 @@ def _status(has: Bools, current: Bools, alpha: float, reason: str | None) -> str
     return "ok"
 
 
-def _quartiles(values: Floats) -> dict[str, float] | None:
+def _summary(values: Floats) -> dict[str, float] | None:
     if not len(values):
         return None
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
-    return {"median": middle, "low": low, "high": high}
+    return {"mean": float(values.mean()), "median": middle, "low": low, "high": high}
 
 
 def _superiority(reference: Floats, now: Floats) -> float | None:
@@ -364,17 +366,29 @@ def _nothing_tested(found: Sequence[Indicator]) -> str:
 
 def _notes(comparison: Comparison, found: Sequence[Indicator]) -> list[str]:
     """Rules of thumb, and what else a reader of the table has to know."""
-    notes = []
-    for one in found:
-        psi = one.facts["psi"]
-        if psi is not None and psi["psi"] > MAJOR:
-            notes.append(
-                f"{one.title}: stability index {psi['psi']:.2f} over {psi['bins']} bins, where chance "
-                f"makes about {psi['by_chance']:.2f}; a rule of thumb calls more than {MAJOR:g} a major "
-                "shift"
-            )
-        if one.facts.get("new"):
-            notes.append(f"{one.title}: {', '.join(one.facts['new'])} not in the reference")
+    notes = [
+        f"{one.title}: {', '.join(one.facts['new'])} not in the reference"
+        for one in found
+        if one.facts.get("new")
+    ]
+    major = [
+        (one.title, one.facts["psi"])
+        for one in found
+        if one.facts["psi"] is not None and one.facts["psi"]["psi"] > MAJOR
+    ]
+    beyond = [
+        f"{title} {psi['psi']:.2f}" for title, psi in major if psi["psi"] > psi["by_chance_95"]
+    ]
+    if beyond:
+        notes.append(
+            f"stability index above {MAJOR:g}, which a rule of thumb calls a major shift, and above "
+            f"what chance makes of it in 19 of 20 cases: {', '.join(beyond)}"
+        )
+    if len(major) > len(beyond):
+        notes.append(
+            f"the stability index of {len(major) - len(beyond)} other indicators is above {MAJOR:g} "
+            "too, as chance makes it with so few patients"
+        )
     n_patients = len(comparison.subjects)
     if n_patients > MOST_PATIENTS:
         notes.append(

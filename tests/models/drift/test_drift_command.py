@@ -106,7 +106,7 @@ def test_a_stain_shift_is_an_alarm_that_a_scheduler_sees(
     assert found["superiority"] > 0.95
     assert found["p_value"] <= found["p_adjusted"] <= 0.01
     assert found["psi"]["psi"] > 0.25
-    assert "Note: Haematoxylin: strength: stability index" in result.err
+    assert "19 of 20 cases: Haematoxylin: strength" in result.err
     page = (tmp_path / "out" / "drift.html").read_text(encoding="utf-8")
     assert "ALARM: Haematoxylin: strength changed against the reference" in page
     assert "<script" not in page

@@ -55,6 +55,8 @@ def test_what_chance_makes_is_told() -> None:
         told[0], rel=0.15
     )
     assert told[0] == pytest.approx(9 * 0.015)
+    beyond = [one.psi > one.by_chance_95 for one in found if one is not None]
+    assert 0.01 < np.mean(beyond) < 0.12
 
 
 def test_few_or_constant_values_have_fewer_bins_or_none() -> None:
