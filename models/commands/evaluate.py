@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 @click.option("--release", required=True, metavar="NAME", help="The release to judge it on.")
 @click.option(
     "--features",
-    required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="The folder that `encode` wrote.",
+    help="The folder that `encode` wrote; for all models but unet and smp.",
+)
+@click.option(
+    "--slides-root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the slides lie now, if they were moved; for unet and smp.",
 )
 @click.option("--part", default="test", show_default=True, help="A part of the split.")
 @click.option(
@@ -47,18 +51,19 @@ if TYPE_CHECKING:
     "--review",
     type=click.Path(path_type=Path),
     metavar="TARGET",
-    help="A project.qpproj, or a folder for GeoJSON, for the tiles whose label is doubted.",
+    help="A project.qpproj, or a folder for GeoJSON, for what bears a doubted label.",
 )
 @click.option("--bootstrap", type=int, default=1000, show_default=True, help="Replicates.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
-@click.option("--allow-missing", is_flag=True, help="Leave out slides without features.")
+@click.option("--allow-missing", is_flag=True, help="Leave out slides without features or image.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @command
 def evaluate(
     invocation: Invocation,
     model: str,
     release: str,
-    features: Path,
+    features: Path | None,
+    slides_root: Path | None,
     part: str,
     folder: Path,
     baseline: str | None,
@@ -82,6 +87,7 @@ def evaluate(
     request = Request(
         release=release,
         features=features,
+        slides_root=slides_root,
         part=part,
         bootstrap=bootstrap,
         seed=seed,
@@ -115,6 +121,8 @@ def _show(console: Console, document: dict[str, Any]) -> None:
         columns += ["baseline", "difference", "95 % interval"]
     rows = []
     for kind, title in TITLES.items():
+        if kind not in document["figures"]:
+            continue
         row: list[object] = [title, *_cells(document["figures"][kind])]
         if baseline is not None:
             row += [_cells(baseline["figures"][kind])[0], *_cells(baseline["difference"][kind])]

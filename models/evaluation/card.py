@@ -31,7 +31,9 @@ from consensus.reporting.numbers import (
 )
 from consensus.reporting.page import page_environment
 from models.datasets.releases import TrainingRelease
+from models.evaluation.card_rows import Row
 from models.evaluation.chosen_model import ChosenModel
+from models.evaluation.mask_tables import MaskTables, mask_tables
 from models.evaluation.pictures import draw_experts, draw_reliability
 from models.evaluation.verdicts import verdict
 
@@ -40,6 +42,7 @@ __all__ = ["TITLES", "Card", "collect_card", "render_card", "verdicts_of"]
 TITLES: Final = {
     "balanced_accuracy": "Balanced accuracy",
     "kappa": "Kappa",
+    "dice_macro": "Dice, mean over classes",
     "accuracy": "Accuracy",
     "auroc_macro": "Area under ROC, mean over classes",
     "nll": "Log-loss",
@@ -55,15 +58,6 @@ OF_CLASS: Final = {
 BESIDE_EXPERTS: Final = ("balanced_accuracy", "kappa")
 _FOUND_HIDDEN: Final = 200
 """Longer texts of what a method found are left to the model's file."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A name, what it rests on, and figures in the order of a table's columns."""
-
-    name: str
-    amounts: tuple[str, ...]
-    figures: tuple[ShownStatistic, ...]
 
 
 @dataclass(frozen=True)
@@ -89,6 +83,7 @@ class Card:
     per_class: list[Row]
     per_site: list[Row]
     experts: list[tuple[str, list[Row]]]
+    masks: MaskTables | None
     agreement: Mapping[str, ShownStatistic] | None
     confusion: list[tuple[str, list[str]]]
     calibration: list[Row]
@@ -130,7 +125,8 @@ def collect_card(
         (handle, _expert_rows(beside)) for handle, beside in sorted(document["experts"].items())
     ]
     calibration = _calibration(document["calibration"])
-    rows = [*overall, *per_class, *per_site, *calibration]
+    masks = mask_tables(document)
+    rows = [*overall, *per_class, *per_site, *calibration, *(masks.rows if masks else [])]
     rows += [row for _, beside in experts for row in beside]
     agreed = document["raters_agreement"]
     return Card(
@@ -143,6 +139,7 @@ def collect_card(
         per_class=per_class,
         per_site=per_site,
         experts=experts,
+        masks=masks,
         agreement=None if agreed is None else {k: shown(agreed[k]) for k in ("conger", "percent")},
         confusion=_confusion(document["confusion"]),
         calibration=calibration,
@@ -177,6 +174,8 @@ def _overall(document: Mapping[str, Any]) -> list[Row]:
     baseline = document["baseline"]
     rows = []
     for kind, title in TITLES.items():
+        if kind not in document["figures"]:
+            continue
         figures = [shown(document["figures"][kind])]
         if baseline is not None:
             figures += [shown(baseline["figures"][kind]), shown(baseline["difference"][kind])]

@@ -27,6 +27,8 @@ ReadWindow = Callable[[int, int, int], NDArray[np.uint8]]
 
 _SIGMA_OF_SIDE = 1 / 8
 _LEAST_WEIGHT = 1e-3
+_NOTHING = np.float32(1e-6)
+"""Stands for the weight of a pixel that no window reached, whose probabilities stay 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,7 @@ def predict_bands(
     windows: Windows,
     to_input: Callable[[NDArray[np.uint8]], torch.Tensor],
     temperature: float = 1.0,
+    wanted: Callable[[int, int, int], bool] | None = None,
 ) -> Iterator[Band]:
     """Class probabilities of an image, from top to bottom.
 
@@ -116,18 +119,24 @@ def predict_bands(
         From pixels (b, s, s, 3) to what the network takes.
     temperature
         By which logits are divided.
+    wanted
+        Whether a window, by its left, top and side, is of use; None: all are.
 
     Yields
     ------
     Band
-        Without gaps and without overlap; of each pixel the probabilities sum to 1.
+        Without gaps and without overlap; of each pixel the probabilities sum to 1, or are 0 where
+        no window was of use.
     """
     network.eval()
     device = next(network.parameters()).device
     lefts, tops = windows.starts(width_px), windows.starts(height_px)
     row = _RowOfWindows(windows, width_px)
     for top, following in pairwise([*tops, height_px]):
-        for some in _batches(lefts, windows.batch):
+        of_use = lefts if wanted is None else [x for x in lefts if wanted(x, top, windows.size_px)]
+        if top == 0 and not of_use:
+            of_use = lefts[:1]  # it tells how many classes there are
+        for some in _batches(of_use, windows.batch):
             pixels = np.stack([read(left, top, windows.size_px) for left in some])
             logits = network(to_input(pixels).to(device)).float() / temperature
             row.add(some, torch.softmax(logits, dim=1).cpu().numpy())
@@ -159,7 +168,7 @@ class _RowOfWindows:
 
     def take(self, rows: int) -> NDArray[np.float32]:
         """The upper rows (K, rows, W), which no later window reaches, and move on below them."""
-        held = self._held[:rows, : self._width_px]
+        held = np.maximum(self._held[:rows, : self._width_px], _NOTHING)
         done: NDArray[np.float32] = self._total[:, :rows, : self._width_px] / held
         for kept in (self._total, self._held):
             kept[..., : self._side - rows, :] = kept[..., rows:, :].copy()
