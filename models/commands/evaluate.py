@@ -53,6 +53,11 @@ if TYPE_CHECKING:
     metavar="TARGET",
     help="A project.qpproj, or a folder for GeoJSON, for what bears a doubted label.",
 )
+@click.option(
+    "--external",
+    metavar="SITE",
+    help="Hold a site that the model has not seen against the part's slides of the other sites.",
+)
 @click.option("--bootstrap", type=int, default=1000, show_default=True, help="Replicates.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--allow-missing", is_flag=True, help="Leave out slides without features or image.")
@@ -69,6 +74,7 @@ def evaluate(
     baseline: str | None,
     calibrate: bool,
     review: Path | None,
+    external: str | None,
     bootstrap: int,
     seed: int,
     allow_missing: bool,
@@ -93,6 +99,7 @@ def evaluate(
         seed=seed,
         calibrate=calibrate,
         allow_missing=allow_missing,
+        external=external,
     )
     written = write_evaluation(
         invocation.store,
@@ -113,7 +120,7 @@ def evaluate(
 
 
 def _show(console: Console, document: dict[str, Any]) -> None:
-    from models.evaluation.card import TITLES, verdicts_of
+    from models.evaluation.card import TITLES, drops_of, verdicts_of
 
     baseline = document["baseline"]
     columns = ["figure", "model", "95 % interval"]
@@ -138,6 +145,8 @@ def _show(console: Console, document: dict[str, Any]) -> None:
         )
     )
     for line in verdicts_of(document):
+        console.print(f"{line}.", markup=False, soft_wrap=True)
+    for line in drops_of(document):
         console.print(f"{line}.", markup=False, soft_wrap=True)
     doubted = counted(len(document["label_issues"]), "label")
     console.print(

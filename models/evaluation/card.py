@@ -28,16 +28,18 @@ from consensus.reporting.numbers import (
     moment_text,
     percent_text,
     shown,
+    signed,
 )
 from consensus.reporting.page import page_environment
 from models.datasets.releases import TrainingRelease
 from models.evaluation.card_rows import Row
 from models.evaluation.chosen_model import ChosenModel
+from models.evaluation.external import told_of_drop
 from models.evaluation.mask_tables import MaskTables, mask_tables
 from models.evaluation.pictures import draw_experts, draw_reliability
 from models.evaluation.verdicts import verdict
 
-__all__ = ["TITLES", "Card", "collect_card", "render_card", "verdicts_of"]
+__all__ = ["TITLES", "Card", "collect_card", "drops_of", "render_card", "verdicts_of"]
 
 TITLES: Final = {
     "balanced_accuracy": "Balanced accuracy",
@@ -82,6 +84,8 @@ class Card:
     overall: list[Row]
     per_class: list[Row]
     per_site: list[Row]
+    external: list[Row]
+    drops: list[str]
     experts: list[tuple[str, list[Row]]]
     masks: MaskTables | None
     agreement: Mapping[str, ShownStatistic] | None
@@ -126,7 +130,9 @@ def collect_card(
     ]
     calibration = _calibration(document["calibration"])
     masks = mask_tables(document)
-    rows = [*overall, *per_class, *per_site, *calibration, *(masks.rows if masks else [])]
+    external = _external(document["external"])
+    rows = [*overall, *per_class, *per_site, *external, *calibration]
+    rows += masks.rows if masks else []
     rows += [row for _, beside in experts for row in beside]
     agreed = document["raters_agreement"]
     return Card(
@@ -138,6 +144,8 @@ def collect_card(
         overall=overall,
         per_class=per_class,
         per_site=per_site,
+        external=external,
+        drops=drops_of(document),
         experts=experts,
         masks=masks,
         agreement=None if agreed is None else {k: shown(agreed[k]) for k in ("conger", "percent")},
@@ -237,6 +245,33 @@ def verdicts_of(document: Mapping[str, Any]) -> list[str]:
         for handle, beside in sorted(document["experts"].items())
     ]
     return told
+
+
+def drops_of(document: Mapping[str, Any]) -> list[str]:
+    """What an external validation shows of each figure that experts are compared by, in words."""
+    external = document["external"]
+    if external is None:
+        return []
+    return [told_of_drop(external, kind, TITLES[kind]) for kind in BESIDE_EXPERTS]
+
+
+def _external(external: Mapping[str, Any] | None) -> list[Row]:
+    """A row a figure: at the site, at the other sites, and the drop."""
+    if external is None:
+        return []
+    kinds = [kind for kind in TITLES if kind in external["drop"]]
+    return [
+        Row(
+            TITLES[kind],
+            (),
+            (
+                shown(external["outside"]["figures"][kind]),
+                shown(external["home"]["figures"][kind]),
+                signed(external["drop"][kind]),
+            ),
+        )
+        for kind in kinds
+    ]
 
 
 def _parts(release: TrainingRelease, split: Mapping[str, list[str]]) -> list[PartRow]:

@@ -6,7 +6,8 @@ Shapes: n items, K classes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from models.evaluation.chosen_model import ChosenModel
 from models.evaluation.doubts import Doubt, ranked
 from models.evaluation.draws import Figure, PatientDraws, difference
 from models.evaluation.experts import against_each_expert
+from models.evaluation.external import external_document, sides_of
 from models.evaluation.figures import (
     Method,
     Scored,
@@ -65,6 +67,8 @@ class Request:
         Whether the figures are those at the temperature fitted on the calibration part.
     allow_missing
         Leave out slides without features or image.
+    external
+        A site to be held against the part's slides of the other sites.
     """
 
     release: str
@@ -75,6 +79,7 @@ class Request:
     seed: int = 0
     calibrate: bool = False
     allow_missing: bool = False
+    external: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,7 @@ def evaluate(
         "confusion": _confusion(calls),
         "raters_agreement": _agreement(found.rated, release, method),
         "experts": against_each_expert(found, method),
+        "external": _external(session, model, release, items, request, value),
         "baseline": None,
         "calibration": {
             "fitted": None if fitted is None else vars(fitted),
@@ -164,6 +170,33 @@ def evaluate(
             "difference": {name: one.to_dict() for name, one in draws.statistics(apart).items()},
         }
     return Evaluated(document, release, fitted, doubts)
+
+
+def _external(
+    session: Session,
+    model: ChosenModel,
+    release: TrainingRelease,
+    items: Judgeable,
+    request: Request,
+    temperature: float,
+) -> dict[str, Any] | None:
+    """A site by itself beside the other sites, where that is asked for."""
+    if request.external is None:
+        return None
+    sides = sides_of(release, items.slides, request.external, request.part)
+    for slides in sides:
+        require_unseen(
+            session, model.trained.description, slides, model=model.name, part=request.part
+        )
+
+    def figures_of(slides: Collection[str], number: int) -> tuple[PatientDraws, dict[str, Figure]]:
+        method = _method(release, replace(request, seed=request.seed + number))
+        found = items.predict(model.trained, slides)
+        judged, called = found.at(temperature), found.calls()
+        draws = method.draws(judged.targets.group)
+        return draws, _overall(judged, None if found.called is None else called, method, draws)
+
+    return external_document(request.external, request.part, sides, figures_of)
 
 
 def _judgeable(
