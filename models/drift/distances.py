@@ -1,7 +1,8 @@
 """How far apart two groups of patients are: in a number, in categories, in embeddings.
 
 Each is a function of who is in the second group, so that thousands of groupings cost one matrix
-product. A patient counts once, however many slides there are.
+product. A patient counts once, however many slides there are. Squares are told as their roots, which
+are less skewed: the largest of several distances is else too often that of the squares.
 
 Shapes: P patients, B groupings, C categories, F features.
 
@@ -62,7 +63,7 @@ def rank_distance(values: Floats) -> Distance:
 
 
 def category_distance(shares: Floats) -> Distance:
-    """Chi-squared of categories by group.
+    """The root of chi-squared of categories by group.
 
     Parameters
     ----------
@@ -79,13 +80,15 @@ def category_distance(shares: Floats) -> Distance:
         squares = quotient(
             (inside @ counted - part * total) ** 2, np.broadcast_to(total, (1, len(total)))
         )
-        return quotient(np.nan_to_num(squares).sum(axis=1), (part * (1 - part))[:, 0])
+        return np.sqrt(quotient(np.nan_to_num(squares).sum(axis=1), (part * (1 - part))[:, 0]))
 
     return distance
 
 
 def kernel_distance(kernel: Floats, has: NDArray[np.bool_]) -> Distance:
-    """Maximum mean discrepancy, squared, by its unbiased estimate; chance alone gives 0 on average.
+    """Maximum mean discrepancy: the root of the unbiased estimate of its square, with its sign.
+
+    Chance alone gives 0 on average, and so as often less.
 
     Quadratic in the patients that have a value.
 
@@ -106,11 +109,12 @@ def kernel_distance(kernel: Floats, has: NDArray[np.bool_]) -> Distance:
         within = (to_all * inside).sum(axis=1)
         between = to_all.sum(axis=1) - within
         outside = off.sum() - within - 2 * between
-        return (
+        square = (
             quotient(within, n_current * (n_current - 1))
             + quotient(outside, n_reference * (n_reference - 1))
             - 2 * quotient(between, n_current * n_reference)
         )
+        return np.sign(square) * np.sqrt(np.abs(square))
 
     return distance
 

@@ -119,7 +119,7 @@ def _change(one: Mapping[str, Any]) -> str:
     if one["kind"] in ("number", "rate") and one["superiority"] is not None:
         return f"{percent_text(one['superiority'])} higher"
     if one["kind"] == "embedding" and one["statistic"] is not None:
-        return f"MMD² {one['statistic']:.2g}"
+        return f"MMD {one['statistic']:.2g}"
     if one["kind"] == "kappa" and None not in (one["reference"], one["current"]):
         return f"{one['current'] - one['reference']:+.2f}"
     return "-"

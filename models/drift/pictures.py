@@ -119,7 +119,8 @@ def _scaled(one: Indicator, side: str) -> NDArray[np.float64]:
     # A reference that is all but constant is scaled to whatever differs from it.
     unit = high - low if high > low else np.nanmax(np.abs(apart)) or 1.0
     own = apart[current if side == "current" else ~current] / unit
-    return np.clip(own[~np.isnan(own)], -_FURTHEST, _FURTHEST)
+    within: NDArray[np.float64] = np.clip(own[~np.isnan(own)], -_FURTHEST, _FURTHEST)
+    return within
 
 
 def _panels(width_in: float, height_in: float, columns: int) -> tuple[Figure, list[Axes]]:

@@ -176,7 +176,7 @@ def _number(
 def _category(
     one: Categories, shares: Floats, current: Bools, groupings: Floats, alpha: float
 ) -> Indicator:
-    has: Bools = np.isfinite(shares).any(axis=1)
+    has = np.asarray(np.isfinite(shares).any(axis=1))
     counts = [shares[has & side].sum(axis=0) for side in (~current, current)]
     facts = {
         "patients": {

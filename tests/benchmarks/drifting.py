@@ -219,7 +219,7 @@ def checked(case: Case, usual: Pool, changed: Pool, seed: int, asked: Asked) -> 
 
 
 def run(
-    folder: Path, repetitions: int = 200, without_change: int = 600, n_patients: int = N_PATIENTS
+    folder: Path, repetitions: int = 200, without_change: int = 400, n_patients: int = N_PATIENTS
 ) -> None:
     """Draw, check and print; the folder is not used."""
     del folder
