@@ -15,12 +15,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.errors import InputError, RefusedError
-from annotation.lookup import unknown
 from annotation.tables import Patient, ProtocolVersion, Slide
 from annotation.terminal import counted
+from consensus.prediction_runs import find_prediction_run
 from consensus.tables import ConsensusRun, Model, PredictedSlide, PredictionRun, Release
 
-__all__ = ["Asked", "ComparedSlide", "Comparison", "find_prediction_run", "select_slides"]
+__all__ = ["Asked", "ComparedSlide", "Comparison", "select_slides"]
 
 DONE = "done"
 TRAIN = "train"
@@ -99,27 +99,6 @@ class Comparison:
         current = np.zeros(len(self.subjects), dtype=bool)
         current[self.patient] = [one.current for one in self.slides]
         return current
-
-
-def find_prediction_run(session: Session, given: str) -> PredictionRun:
-    """The prediction run of this name or number.
-
-    Raises
-    ------
-    UnknownNameError
-        There is none.
-    """
-    found = session.scalars(select(PredictionRun).where(PredictionRun.name == given)).first()
-    if found is None and given.isascii() and given.isdecimal() and len(given) < 10:
-        found = session.get(PredictionRun, int(given))
-    if found is None:
-        raise unknown(
-            "prediction run",
-            given,
-            session.scalars(select(PredictionRun.name)),
-            "make one with `pathquorum predict`",
-        )
-    return found
 
 
 def select_slides(session: Session, asked: Asked) -> Comparison:
