@@ -60,7 +60,7 @@ def write_drift(store: Store, asked: Asked, folder: Path) -> dict[str, Any]:
                 session,
                 actor=None,
                 action=DRIFT_CHECKED,
-                subject=f"predictions:{run}",
+                subject=f"prediction:{run}",
                 new={
                     "predictions": document["predictions"],
                     "reference": document["reference"],

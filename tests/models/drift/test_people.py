@@ -105,6 +105,7 @@ def checked(pathquorum: Pathquorum, folder: Path) -> dict:
     return {one["key"]: one for one in result.json["indicators"]}
 
 
+@pytest.mark.both_databases
 def test_more_escalated_and_more_overturned_is_an_alarm(
     runs: list[str], store: Store, pathquorum: Pathquorum, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from annotation.tables import Slide
 from consensus.monitoring.kappa_by_month import kappa_of
 from consensus.ratings import Ratings
 from consensus.study.slide_items import Wanted
-from consensus.study.study_ratings import rate
+from consensus.study.study_ratings import StudyRatings, rate
 from models.drift.readers import kappas_of, readers_of
 from models.drift.selection import Asked
 from models.drift.watch import compare_kappas, decide
@@ -76,6 +76,21 @@ def on_slides(ratings: Ratings, slides: list[str]) -> Ratings:
     )  # fmt: skip
 
 
+def rater_kappa(rated: StudyRatings, rater: int, others: tuple[int, ...]) -> float:
+    """A rater's quadratic kappa with others: disagreement of all pairs added up before dividing."""
+    codes, weight = rated.ratings.codes, rated.ratings.weight
+    k = len(rated.ratings.classes)
+    cost = np.ones((k, k)) - np.eye(k)
+    cost[:3, :3] = np.subtract.outer(np.arange(3), np.arange(3)) ** 2 / 4
+    observed = expected = 0.0
+    for other in others:
+        table = np.zeros((k, k))
+        np.add.at(table, (codes[:, rater], codes[:, other]), weight)
+        observed += (table * cost).sum()
+        expected += (np.outer(table.sum(axis=1), table.sum(axis=0)) * cost).sum() / table.sum()
+    return float(1 - observed / expected)
+
+
 def test_a_reader_who_reads_otherwise_is_an_alarm(reads: None, store: Store) -> None:
     """From March on P3's kappa falls and theirs with P3; P1 and P2 agree with each other as before."""
     with store.reading() as session:
@@ -97,6 +112,10 @@ def test_a_reader_who_reads_otherwise_is_an_alarm(reads: None, store: Store) -> 
             assert of[f"kappa:class:{name}"].facts[side] == pytest.approx(value)
     of_p3 = of["kappa:rater:P3"].facts
     assert of_p3["current"] < of_p3["reference"] - 0.1
+    kappas, names, _ = kappas_of(rated)
+    assert names == slides
+    both = dict(zip(kappas.keys, kappas.of_slides(list(range(N_SLIDES))), strict=True))
+    assert both["kappa:rater:P3"] == pytest.approx(rater_kappa(rated, 2, (0, 1)))
     assert [one["month"] for one in readers.by_month] == ["2026-01", "2026-03"]
     assert readers.by_month[0]["kappa"]["kappa"] == pytest.approx(of["kappa"].facts["reference"])
 
@@ -129,25 +148,3 @@ def test_without_reads_there_are_no_kappas(store: Store, study: Callable[..., ob
     assert readers.kappas is None
     assert compare_kappas(readers, Asked(predictions="")) == []
     assert readers.notes[0].startswith("no kappa of readers: no read counts under protocol")
-
-
-def test_kappas_of_a_rater_are_pooled_over_their_pairs(reads: None, store: Store) -> None:
-    """A rater's kappa is one of the pairs with them: observed over expected, added up before dividing."""
-    with store.reading() as session:
-        rated = rate(session, find_protocol(session, "prostate"), wanted=Wanted(geometry=False))
-    kappas, _, _ = kappas_of(rated)
-    found = dict(zip(kappas.keys, kappas.of_slides(list(range(N_SLIDES))), strict=True))
-    codes, weight = rated.ratings.codes, rated.ratings.weight
-    rank = np.append(np.arange(3), -1)
-    k = len(rated.ratings.classes)
-    cost = np.ones((k, k)) - np.eye(k)
-    for a in range(3):
-        for b in range(3):
-            cost[a, b] = ((rank[a] - rank[b]) / 2) ** 2
-    observed = expected = 0.0
-    for other in (0, 1):
-        table = np.zeros((k, k))
-        np.add.at(table, (codes[:, 2], codes[:, other]), weight)
-        observed += (table * cost).sum()
-        expected += (np.outer(table.sum(axis=1), table.sum(axis=0)) * cost).sum() / table.sum()
-    assert found["kappa:rater:P3"] == pytest.approx(1 - observed / expected)
