@@ -5,7 +5,7 @@ Shapes: n items, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from models.datasets.bags import BagDataset, bag_dataset
 from models.datasets.releases import TrainingRelease
 from models.datasets.tiles import TileDataset, feature_tiles
 from models.errors import ModelFileError
+from models.evaluation.doubts import Doubt, Place, doubts_of
+from models.evaluation.predicted import Predicted
 from models.features import FeaturesOrigin, read_coordinates, read_origin
 from models.mil.networks import BagClassifier
 from models.mil.training import predict
@@ -25,7 +27,7 @@ from models.model_file import ModelDescription, TrainedModel
 from models.targets import Targets
 from models.training.feature_learning import KeptBags
 
-__all__ = ["JudgedItems", "Place", "judged_items", "require_fit"]
+__all__ = ["JudgedItems", "judged_items"]
 
 _TILES_AT_ONCE = 4096
 
@@ -56,30 +58,33 @@ class JudgedItems:
     _folder: Path
     _data: BagDataset | TileDataset
 
-    def predict(self, model: TrainedModel, items: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Class probabilities of items at temperature 1, (n, K).
+    @property
+    def slides(self) -> Collection[str]:
+        """Those that have items."""
+        return set(self.slide_of)
+
+    def numbers_of(self, slides: Collection[str]) -> NDArray[np.int64]:
+        """Numbers of the items on some slides."""
+        return np.flatnonzero(np.isin(np.array(self.slide_of), sorted(slides)))
+
+    def predict(
+        self, model: TrainedModel, slides: Collection[str], *, details: bool = False
+    ) -> Predicted:
+        """Class probabilities of the items on some slides.
 
         Raises
         ------
         ModelFileError
             The model does not classify bags or tiles of features.
         """
-        network = model.network
-        if not isinstance(network, BagClassifier):
-            raise ModelFileError(
-                f"a model of architecture {model.description.architecture!r} does not classify "
-                "features; evaluate one that `train --features` made"
-            )
-        if not len(items):
-            return np.zeros((0, len(self.targets.classes)))
-        if isinstance(self._data, BagDataset):
-            return predict(network, KeptBags(self._data), items, names=self.targets.names)
-        found = []
-        for start in range(0, len(items), _TILES_AT_ONCE):
-            block = self._data.load(items[start : start + _TILES_AT_ONCE]).numpy()
-            # A tile is a bag of one: [n, F] -> [n, 1, F]
-            found.append(predict(network, block[:, None], np.arange(len(block)), batch=len(block)))
-        return np.concatenate(found)
+        numbers = self.numbers_of(slides)
+        return Predicted(
+            self._probabilities(model, numbers), self.targets.subset(numbers), details=numbers
+        )
+
+    def doubts(self, found: Predicted, temperature: float, part: str) -> list[Doubt]:
+        """Items whose class the model is confident to doubt."""
+        return doubts_of(found.at(temperature), self.places(found.details), part=part)
 
     def places(self, items: NDArray[np.int64]) -> list[Place]:
         """Where items lie, in the order of the numbers."""
@@ -96,15 +101,43 @@ class JudgedItems:
             found.append(Place(slide, x_px, y_px, origin.side_px))
         return found
 
+    def require_fit(self, described: ModelDescription, model: str) -> None:
+        """Refuse a model that was made for other classes or other features."""
+        if tuple(described.classes) != self.targets.classes:
+            raise ModelFileError(
+                f"model {model!r} tells the classes {', '.join(described.classes)} apart, and the "
+                f"release {', '.join(self.targets.classes)}; train on a release of these classes",
+                model=model,
+            )
+        wanted, origin = described.input, self.origin
+        for what, key, found in (
+            ("another encoder", "encoder_sha256", origin.encoder_sha256),
+            ("other settings of tiles", "tiling_sha256", origin.settings_sha256),
+        ):
+            if wanted.get(key) != found:
+                raise ModelFileError(
+                    f"model {model!r} takes features of {what} than those given; encode the slides "
+                    "as for its training",
+                    model=model,
+                )
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an item lies: its slide, and of a tile the upper left corner and side in level-0 px."""
-
-    slide: str
-    x_px: float | None = None
-    y_px: float | None = None
-    side_px: float | None = None
+    def _probabilities(self, model: TrainedModel, items: NDArray[np.int64]) -> NDArray[np.float64]:
+        network = model.network
+        if not isinstance(network, BagClassifier):
+            raise ModelFileError(
+                f"a model of architecture {model.description.architecture!r} does not classify "
+                "features; evaluate one that `train --features` made"
+            )
+        if not len(items):
+            return np.zeros((0, len(self.targets.classes)))
+        if isinstance(self._data, BagDataset):
+            return predict(network, KeptBags(self._data), items, names=self.targets.names)
+        found = []
+        for start in range(0, len(items), _TILES_AT_ONCE):
+            block = self._data.load(items[start : start + _TILES_AT_ONCE]).numpy()
+            # A tile is a bag of one: [n, F] -> [n, 1, F]
+            found.append(predict(network, block[:, None], np.arange(len(block)), batch=len(block)))
+        return np.concatenate(found)
 
 
 def judged_items(release: TrainingRelease, folder: Path, *, allow_missing: bool) -> JudgedItems:
@@ -137,30 +170,3 @@ def judged_items(release: TrainingRelease, folder: Path, *, allow_missing: bool)
         "evaluate on a release of slides or regions",
         release=release.name,
     )
-
-
-def require_fit(described: ModelDescription, items: JudgedItems, model: str) -> None:
-    """Refuse a model that was made for other classes or other features.
-
-    Raises
-    ------
-    ModelFileError
-        Saying which.
-    """
-    if tuple(described.classes) != items.targets.classes:
-        raise ModelFileError(
-            f"model {model!r} tells the classes {', '.join(described.classes)} apart, and the "
-            f"release {', '.join(items.targets.classes)}; train on a release of these classes",
-            model=model,
-        )
-    wanted, origin = described.input, items.origin
-    for what, key, found in (
-        ("another encoder", "encoder_sha256", origin.encoder_sha256),
-        ("other settings of tiles", "tiling_sha256", origin.settings_sha256),
-    ):
-        if wanted.get(key) != found:
-            raise ModelFileError(
-                f"model {model!r} takes features of {what} than those given; encode the slides "
-                "as for its training",
-                model=model,
-            )

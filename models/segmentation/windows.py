@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError
 
-__all__ = ["Band", "Blending", "Windows", "blended_bands", "predict_bands", "predict_mask"]
+__all__ = [
+    "Band",
+    "Blending",
+    "Compute",
+    "Windows",
+    "blended_bands",
+    "predict_bands",
+    "predict_mask",
+]
 
 Blending = Literal["gaussian", "hann", "flat"]
 ReadWindow = Callable[[int, int, int], NDArray[np.uint8]]
