@@ -27,7 +27,7 @@ ReadWindow = Callable[[int, int, int], NDArray[np.uint8]]
 
 _SIGMA_OF_SIDE = 1 / 8
 _LEAST_WEIGHT = 1e-3
-_NOTHING = np.float32(1e-6)
+_NOTHING = 1e-6
 """Stands for the weight of a pixel that no window reached, whose probabilities stay 0."""
 
 
@@ -118,7 +118,8 @@ def predict_bands(
     to_input
         From pixels (b, s, s, 3) to what the network takes.
     temperature
-        By which logits are divided.
+        Probabilities are taken to the power of its inverse once they are blended, so that one fitted
+        on blended probabilities fits.
     wanted
         Whether a window, by its left, top and side, is of use; None: all are.
 
@@ -138,14 +139,25 @@ def predict_bands(
             of_use = lefts[:1]  # it tells how many classes there are
         for some in _batches(of_use, windows.batch):
             pixels = np.stack([read(left, top, windows.size_px) for left in some])
-            logits = network(to_input(pixels).to(device)).float() / temperature
+            logits = network(to_input(pixels).to(device)).float()
             row.add(some, torch.softmax(logits, dim=1).cpu().numpy())
-        yield Band(top, row.take(following - top))
+        yield Band(top, _tempered(row.take(following - top), temperature))
 
 
 def predict_mask(bands: Iterator[Band]) -> NDArray[np.float32]:
     """All bands as one array (K, H, W), for what fits into memory."""
     return np.concatenate([band.probabilities for band in bands], axis=1)
+
+
+def _tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """Probabilities (K, rows, W) at a temperature; those of a pixel without any stay 0."""
+    if temperature == 1:
+        return probabilities
+    powers = probabilities ** np.float32(1 / temperature)
+    total = powers.sum(axis=0)
+    shares: NDArray[np.float32] = np.zeros_like(powers)
+    np.divide(powers, total, out=shares, where=total > 0)
+    return shares
 
 
 class _RowOfWindows:
@@ -168,7 +180,7 @@ class _RowOfWindows:
 
     def take(self, rows: int) -> NDArray[np.float32]:
         """The upper rows (K, rows, W), which no later window reaches, and move on below them."""
-        held = np.maximum(self._held[:rows, : self._width_px], _NOTHING)
+        held: NDArray[np.float32] = np.maximum(self._held[:rows, : self._width_px], _NOTHING)
         done: NDArray[np.float32] = self._total[:, :rows, : self._width_px] / held
         for kept in (self._total, self._held):
             kept[..., : self._side - rows, :] = kept[..., rows:, :].copy()

@@ -141,3 +141,54 @@ def test_windows_reach_from_end_to_end_and_overlap_as_asked(
 def test_what_cannot_be_windows_is_refused(given_: dict[str, object], told: str) -> None:
     with pytest.raises(InputError, match=told):
         Windows(**given_)
+
+
+def test_windows_that_are_of_no_use_are_left_out() -> None:
+    """Where all windows are of use the result is the whole picture's; where none is it is 0."""
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, 4, kernel_size=3, padding=1)
+    image = np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8)
+    windows = Windows(size_px=32)
+    read: list[tuple[int, int]] = []
+
+    def counted(left: int, top: int, side: int) -> NDArray[np.uint8]:
+        read.append((left, top))
+        return reading(image)(left, top, side)  # type: ignore[operator]
+
+    some = predict_mask(
+        predict_bands(
+            network,
+            counted,
+            width_px=90,
+            height_px=70,
+            windows=windows,
+            to_input=to_input,
+            wanted=lambda left, top, side: left + side > 60 and top + side > 50,
+        )
+    )
+    everything = whole(network, image, windows)
+    np.testing.assert_array_equal(some[:, 50:, 60:], everything[:, 50:, 60:])
+    assert not some[:, 40:48, :10].any()
+    assert len(read) < len(windows.starts(90)) * len(windows.starts(70)) / 2
+
+
+def test_a_temperature_is_of_blended_probabilities() -> None:
+    """The power of its inverse, as it is fitted; what no window reached stays nothing."""
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, 3, kernel_size=1)
+    image = np.random.default_rng(1).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    bands = predict_bands(
+        network,
+        reading(image),  # type: ignore[arg-type]
+        width_px=40,
+        height_px=40,
+        windows=Windows(size_px=32),
+        to_input=to_input,
+        temperature=2.5,
+        wanted=lambda left, top, side: left == 0,
+    )
+    made = predict_mask(bands)
+    plain = whole(network, image, Windows(size_px=32))[:, :, :8].astype(float)
+    powers = plain ** (1 / 2.5)
+    np.testing.assert_allclose(made[:, :, :8], powers / powers.sum(axis=0), rtol=1e-4)
+    assert not made[:, :, 32:].any()
