@@ -22,6 +22,7 @@ bench: $(VENV)/.installed-test
 
 soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak
+	$(BIN)/python -m pytest -m soak --ignore tests/soak
 
 # The pictures of the README and of the page for pathologists.
 pictures: demo $(VENV)/.installed-test

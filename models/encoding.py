@@ -22,11 +22,21 @@ from models.reader import Reader, open_reader
 from models.reading.ahead import iterate
 from models.reading.plan import plan_reading
 from models.tiling.grid import TileGrid, lay_around, lay_grid
+from models.tiling.mask import TissueMask
+from models.tiling.picture import SlidePicture
 from models.tiling.preview import write_preview
 from models.tiling.settings import TileSettings
 from models.tiling.tissue import find_tissue
 
-__all__ = ["EncodedSlide", "Encoding", "SlideImage", "encode_slide", "open_image", "tiles_of"]
+__all__ = [
+    "EncodedSlide",
+    "Encoding",
+    "SlideImage",
+    "TissueTiles",
+    "encode_slide",
+    "open_image",
+    "tiles_of",
+]
 
 Progress = Callable[[int, int], None]
 """Told how many tiles of a slide are done, and how many there are."""
@@ -54,6 +64,15 @@ class SlideImage:
     mpp: float | None = None
     part: str = ""
     centres: NDArray[np.float64] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, eq=False)
+class TissueTiles:
+    """The tiles of a slide's tissue, and the picture that the tissue was found on."""
+
+    grid: TileGrid
+    mask: TissueMask
+    picture: SlidePicture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +153,16 @@ def encode_slide(
         if reason:
             unchanged_image(slide)  # what is there was made before; the image may have changed
         unreadable: list[int] = []
-        grid = around or tiles_of(
-            slide.name,
-            reader,
-            encoding.tiles,
-            threads=encoding.threads,
-            preview=encoding.preview,
-            allow_missing=encoding.allow_missing,
+        grid = (
+            around
+            or tiles_of(
+                slide.name,
+                reader,
+                encoding.tiles,
+                threads=encoding.threads,
+                preview=encoding.preview,
+                allow_missing=encoding.allow_missing,
+            ).grid
         )
         blocks = _features(reader, grid, encoder, encoding, unreadable, progress)
         coordinates = np.column_stack([grid.x_px, grid.y_px])
@@ -185,7 +207,7 @@ def tiles_of(
     threads: int,
     preview: Path | None = None,
     allow_missing: bool = False,
-) -> TileGrid:
+) -> TissueTiles:
     """Find a slide's tissue and lay tiles over it.
 
     Raises
@@ -209,7 +231,7 @@ def tiles_of(
             "--tissue",
             slide=name,
         )
-    return grid
+    return TissueTiles(grid, mask, picture)
 
 
 def _origin(

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from sqlalchemy import create_engine, text
+from sqlalchemy import make_url
 
 from annotation.cli import run
 from annotation.store import Store, create_or_upgrade, open_store
@@ -71,6 +72,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("database", databases, indirect=True, ids=databases)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long forms run where they are asked for by `-m soak`."""
+    if "soak" in config.getoption("markexpr"):
+        return
+    long = [item for item in items if item.get_closest_marker("soak")]
+    items[:] = [item for item in items if item not in long]
+    if long:
+        config.hook.pytest_deselected(items=long)
+
+
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> str:
     """The kind of database that this test's stores have."""
@@ -96,10 +107,27 @@ def postgresql_template(postgresql: Server) -> str:
 
 
 @pytest.fixture(scope="session")
+def postgresql_study(postgresql: Server, postgresql_template: str) -> str:
+    """A database with the study, of which each test that begins with it gets a copy."""
+    name = postgresql.create(postgresql_template)
+    _set_up_study(postgresql.url(name))
+    return name
+
+
+@pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with a fresh store, of which each test gets a copy."""
     path = tmp_path_factory.mktemp("template") / "store.db"
     create_or_upgrade(f"sqlite:///{path}")[0].close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def sqlite_study(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Path:
+    """A file with the study, of which each test that begins with it gets a copy."""
+    path = tmp_path_factory.mktemp("study") / "store.db"
+    shutil.copyfile(sqlite_template, path)
+    _set_up_study(f"sqlite:///{path}")
     return path
 
 
@@ -126,32 +154,42 @@ def empty_database(
 
 @pytest.fixture
 def store_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a fresh store."""
+    """The URL of a store of the test's own: a fresh one, or with the study where that is asked for."""
+    begun = "study" if "made_study" in request.fixturenames else "template"
     if database == "sqlite":
         path = tmp_path / "store.db"
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        shutil.copyfile(request.getfixturevalue(f"sqlite_{begun}"), path)
         yield f"sqlite:///{path}"
         return
     server: Server = request.getfixturevalue("postgresql")
-    name = server.create(request.getfixturevalue("postgresql_template"))
+    name = server.create(request.getfixturevalue(f"postgresql_{begun}"))
     yield server.url(name)
     server.drop(name)
 
 
+@pytest.fixture(scope="session")
+def databases_of_files() -> dict[Path, str]:
+    """The database that each file with a store was copied into, for :func:`replace_store`."""
+    return {}
+
+
 @pytest.fixture
-def replace_store(store_url: str) -> Callable[[Path], None]:
-    """Puts a copy of a store, which is a file, in the place of the fresh one."""
+def replace_store(
+    store_url: str, databases_of_files: dict[Path, str], request: pytest.FixtureRequest
+) -> Callable[[Path], None]:
+    """Puts a copy of a store, which is a file that stays as it is, in the place of the fresh one."""
 
     def replace(path: Path) -> None:
         if store_url.startswith("sqlite"):
             shutil.copyfile(path, store_url.removeprefix("sqlite:///"))
             return
-        engine = create_engine(store_url)
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
-        copy_store(f"sqlite:///{path}", store_url)
+        server: Server = request.getfixturevalue("postgresql")
+        if path not in databases_of_files:
+            databases_of_files[path] = server.create()
+            copy_store(f"sqlite:///{path}", server.url(databases_of_files[path]))
+        name = str(make_url(store_url).database)
+        server.drop(name)
+        server.create(databases_of_files[path], name=name)
 
     return replace
 
@@ -195,6 +233,8 @@ def readme_program() -> Callable[[str], None]:
     return run_on
 
 
+STUDY_PROTOCOL = "prostate.toml"
+
 PROTOCOL = """
 name = "prostate"
 version = "1"
@@ -221,19 +261,43 @@ color = "#C00000"
 
 
 @pytest.fixture
-def study(pathquorum: Callable[..., CommandResult], tmp_path: Path) -> Callable[..., CommandResult]:
+def made_study() -> None:
+    """Says to `store_url` that the store begins with the study."""
+
+
+@pytest.fixture
+def study(
+    made_study: None, pathquorum: Callable[..., CommandResult], tmp_path: Path
+) -> Callable[..., CommandResult]:
     """A study with a protocol, three pathologists, a lead and a slide of 1000 x 800 px."""
-    protocol = tmp_path / "prostate.toml"
-    protocol.write_text(PROTOCOL, encoding="utf-8")
-    for arguments in (
-        ("protocol", "add", protocol),
-        *(("annotator", "add", handle, "--role", "pathologist") for handle in ("P1", "P2", "P3")),
-        ("annotator", "add", "L", "--role", "lead"),
-        ("slide", "add", "S1", "--width", 1000, "--height", 800, "--mpp", 0.5, "--patient", "A"),
-    ):
-        result = pathquorum(*arguments)
-        assert result.status == 0, result.err
+    (tmp_path / STUDY_PROTOCOL).write_text(PROTOCOL, encoding="utf-8")
     return pathquorum
+
+
+def _set_up_study(url: str) -> None:
+    """Make the study, by the commands that a study lead types."""
+    with tempfile.TemporaryDirectory() as folder:
+        protocol = Path(folder) / STUDY_PROTOCOL
+        protocol.write_text(PROTOCOL, encoding="utf-8")
+        for arguments in (
+            ["protocol", "add", str(protocol)],
+            *(f"annotator add {name} --role pathologist".split() for name in ("P1", "P2", "P3")),
+            ["annotator", "add", "L", "--role", "lead"],
+            [
+                "slide",
+                "add",
+                "S1",
+                "--width",
+                "1000",
+                "--height",
+                "800",
+                "--mpp",
+                "0.5",
+                "--patient",
+                "A",
+            ],
+        ):
+            assert run([*arguments, "--store", url]) == 0, arguments
 
 
 def square(x: float, y: float, side: float = 100) -> dict[str, Any]:
@@ -259,15 +323,20 @@ def feature(
     return {**made, **members}
 
 
+def export(folder: Path, features: Iterable[dict[str, Any]], rater: str, slide: str = "S1") -> Path:
+    """Write features as an export; the file is named after the slide, in a folder a rater."""
+    path = folder / rater / f"{slide}.geojson"
+    path.parent.mkdir(exist_ok=True)
+    document = {"type": "FeatureCollection", "features": list(features)}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def write_export(tmp_path: Path) -> Callable[..., Path]:
-    """Writes features as an export; the file is named after the slide, in a folder a rater."""
+    """Writes features as an export of S1, or another slide, into the test's folder."""
 
     def write(features: Iterable[dict[str, Any]], rater: str = "P1", slide: str = "S1") -> Path:
-        path = tmp_path / rater / f"{slide}.geojson"
-        path.parent.mkdir(exist_ok=True)
-        document = {"type": "FeatureCollection", "features": list(features)}
-        path.write_text(json.dumps(document), encoding="utf-8")
-        return path
+        return export(tmp_path, features, rater, slide)
 
     return write

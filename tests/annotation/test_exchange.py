@@ -238,16 +238,17 @@ while True:
 """
 
 
+@pytest.mark.parametrize("moments", [25, pytest.param(100, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("kind", ["at once", "one by one"])
-def test_killed_at_a_hundred_random_moments_there_is_the_old_state_or_the_new(
-    project: Path, kind: str
+def test_killed_at_random_moments_there_is_the_old_state_or_the_new(
+    project: Path, kind: str, moments: int
 ) -> None:
     """Where folders can't be exchanged, once the next run has put back what was half-way."""
     rng = random.Random(11)
     states = [{**STAYS, **OLD, "4/data.qpdata": b"before"}, {**STAYS, **NEW}]
     write(project.parent / "data", states[0])
     seen = set()
-    for moment in range(100):
+    for moment in range(moments):
         turn = states.index(content(project)) + 1
         running = subprocess.Popen(
             [sys.executable, "-c", LOOP, str(project), kind, str(turn)], stdout=subprocess.PIPE

@@ -244,9 +244,9 @@ def test_names_may_hold_any_character(
 
 
 @pytest.mark.sqlite
-def test_a_polygon_of_two_million_vertices_is_pulled(study: Study, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n", [200_000, pytest.param(2_000_000, marks=pytest.mark.soak)])
+def test_a_polygon_of_many_vertices_is_pulled(study: Study, tmp_path: Path, n: int) -> None:
     rng = random.Random(1)
-    n = 2_000_000
     ring = [f"[{10 + 980 * i / n:.4f},{10 + rng.random():.4f}]" for i in range(n)]
     path = tmp_path / "S1.geojson"
     path.write_text(

@@ -27,7 +27,7 @@ def studies(draw: st.DrawFn) -> tuple[list[int], int, int, int]:
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(studies())
 def test_every_slide_has_its_raters_and_loads_are_even_overall_and_in_each_site(
     study: tuple[list[int], int, int, int],

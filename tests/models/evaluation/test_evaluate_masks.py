@@ -114,6 +114,7 @@ class WholeSlide:
             bands = predict_bands(
                 network,
                 lambda left, top, side: reader.read(left * step, top * step, mpp=MPP, size_px=side),
+                classes=3,
                 width_px=width,
                 height_px=height,
                 windows=Windows(size_px=size_px),
