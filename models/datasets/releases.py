@@ -85,6 +85,18 @@ class TrainingRelease:
         """The protocol's: ``regions``, ``objects`` or ``slides``."""
         return self.frozen.consensus.protocol.task
 
+    @property
+    def ranks(self) -> tuple[float, ...]:
+        """The order of the classes; NaN of those without."""
+        protocol = self.frozen.consensus.protocol
+        rank = dict(zip(protocol.class_names, protocol.ranks, strict=True))
+        return tuple(rank.get(name, math.nan) for name in self.classes)
+
+    @property
+    def negative(self) -> str | None:
+        """The class of what was rated and is no finding, where the task has one."""
+        return self.frozen.consensus.protocol.negative
+
     def with_images_in(self, folder: Path | None) -> TrainingRelease:
         """The same with its images in a folder, under the names of their files; None: as it is."""
         if folder is None:

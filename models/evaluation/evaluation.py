@@ -5,14 +5,12 @@ Shapes: n items, K classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from annotation.errors import InputError, RefusedError
@@ -41,11 +39,13 @@ from models.evaluation.figures import (
     site_figures,
 )
 from models.evaluation.held_out import require_unseen, seen_note, slides_of_part
-from models.evaluation.items import judged_items
+from models.evaluation.items import JudgedItems, judged_items
 from models.evaluation.mask_figures import CONSENSUS, mean_dice, per_class
 from models.evaluation.predicted import Judgeable, Predicted
+from models.labels.slide_labels import SlideLabelRule
 from models.model_file import ModelDescription
 from models.targets import OPEN, Targets
+from models.training.out_of_fold import read_out_of_fold
 
 __all__ = ["Evaluated", "Request", "evaluate"]
 
@@ -119,7 +119,8 @@ def evaluate(
     called = None if found.called is None else calls
     draws = method.draws(judged.targets.group)
     figures = _overall(judged, called, method, draws)
-    doubts = ranked(items.doubts(found, value, request.part))
+    kept, notes = _doubts_of_kept(model, release, items)
+    doubts = ranked([*items.doubts(found, value, request.part), *kept])
     document = {
         "release": release.name,
         "manifest_sha256": release.manifest_sha256,
@@ -151,7 +152,7 @@ def evaluate(
         },
         "label_issues": [one.document(rank) for rank, one in enumerate(doubts, start=1)],
         "skipped": [{"slide": name, "reason": reason} for name, reason in items.skipped],
-        "notes": [*_notes(model, request.part, fitted), *found.notes],
+        "notes": [*_notes(model, request.part, fitted), *found.notes, *notes],
     }
     if baseline is not None:
         base = items.predict(baseline.trained, slides)
@@ -223,7 +224,13 @@ def _judgeable(
             f"a model of architecture {described.architecture!r} looks at features; give --features "
             "(the folder that `encode` wrote) and no --slides-root"
         )
-    return judged_items(release, request.features, allow_missing=request.allow_missing)
+    rule = described.input.get("slide_label")
+    return judged_items(
+        release,
+        request.features,
+        slide_label=None if rule is None else SlideLabelRule.from_dict(rule),
+        allow_missing=request.allow_missing,
+    )
 
 
 def _temperature(
@@ -246,6 +253,25 @@ def _temperature(
         if request.calibrate:
             raise
         return None, error.message
+
+
+def _doubts_of_kept(
+    model: ChosenModel, release: TrainingRelease, items: Judgeable
+) -> tuple[list[Doubt], list[str]]:
+    """Doubted labels of what the model was trained on, out of fold, and notes on that."""
+    described = model.trained.description
+    if described.out_of_fold_sha256 is None or not isinstance(items, JudgedItems):
+        return [], []
+    if described.manifest_sha256 != release.manifest_sha256:
+        return [], [
+            "the out-of-fold predictions of the training are of another release; its labels are not "
+            "looked at"
+        ]
+    kept = read_out_of_fold(model.folder, described.out_of_fold_sha256, len(described.classes))
+    doubts, missing = items.doubts_of_kept(kept)
+    if not missing:
+        return doubts, []
+    return doubts, [f"{missing} items of the training have no features here and are not looked at"]
 
 
 def _overall(
@@ -278,16 +304,10 @@ def _masks(found: Predicted, calls: Scored, method: Method) -> dict[str, Any] | 
 
 def _method(release: TrainingRelease, request: Request) -> Method:
     """Quadratic weights between the classes that have an order; nominal where none has."""
-    rank = _ranks(release)
+    rank = np.array(release.ranks)
     weights = "nominal" if np.isnan(rank).all() else "quadratic"
     disagreement = disagreement_weights(weights, release.classes, rank)
     return Method(disagreement, weights, request.bootstrap, request.seed)
-
-
-def _ranks(release: TrainingRelease) -> NDArray[np.float64]:
-    protocol = release.frozen.consensus.protocol
-    rank = dict(zip(protocol.class_names, protocol.ranks, strict=True))
-    return np.array([rank.get(name, math.nan) for name in release.classes])
 
 
 def _amounts(found: Predicted, calls: Scored, slides: int) -> dict[str, Any]:
@@ -332,7 +352,7 @@ def _agreement(targets: Targets, release: TrainingRelease, method: Method) -> di
         weight=targets.weight[counted].astype(np.float64),
         cluster=cluster.reshape(-1).astype(np.int64),
         cluster_names=tuple(targets.group_name(code) for code in codes.tolist()),
-        rank=_ranks(release),
+        rank=np.array(release.ranks),
         weight_unit="um2",  # shares of a tile's area are no counts either
         cluster_unit="patient",
     )

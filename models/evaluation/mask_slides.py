@@ -24,7 +24,7 @@ from models.evaluation.surfaces import surface_distances
 from models.labels.masks import SlideMasks
 from models.reading.plan import plan_reading
 from models.segmentation.training import to_input
-from models.segmentation.windows import Band, Windows, predict_bands
+from models.segmentation.windows import Band, Compute, Windows, blended_bands
 from models.targets import OPEN
 
 __all__ = ["JudgedSlide", "SlideFrame", "judge_slide"]
@@ -144,27 +144,29 @@ def judge_slide(
         least_pixels=least_um2 / (frame.step_px * slide.mpp) ** 2,
         most=_MOST_REGIONS,
     )
-    for band in predict_bands(
-        network,
+    for band in blended_bands(
+        _probabilities_by(network),
         lambda left, top, _: read(
             frame.x_px + left * frame.step_px, frame.y_px + top * frame.step_px
         ),
         width_px=frame.width_px,
         height_px=frame.height_px,
+        channels=n_classes,
         windows=frame.windows,
-        to_input=to_input,
-        wanted=lambda left, top, side: labels.any_in(left, top, side, side),
+        wanted=lambda left, top: labels.any_in(
+            left, top, frame.windows.size_px, frame.windows.size_px
+        ),
     ):
         hard, votes = labels.of(band)
-        said = band.probabilities.argmax(axis=0).astype(np.int16)
+        said = band.values.argmax(axis=0).astype(np.int16)
         rated = (hard != OPEN) | (votes != OPEN).any(axis=0)
         if rated.any():
             kinds.add([hard[rated], said[rated], *(one[rated] for one in votes)])
             known = hard != OPEN
-            sample.add(band.probabilities[:, known].T, hard[known])
+            sample.add(band.values[:, known].T, hard[known])
         if traces is not None:
             traces.add(said, hard, votes)
-            regions.add(band.probabilities, hard, said)
+            regions.add(band.values, hard, said)
     said_of, amount = kinds.patterns(2 + n_raters)
     um, untraced = np.zeros((0, n_classes, 2)), set[int]()
     if traces is not None:
@@ -178,6 +180,20 @@ def judge_slide(
         regions_left_out=regions.left_out,
         untraced=tuple(release.classes[number] for number in sorted(untraced)),
     )
+
+
+def _probabilities_by(network: torch.nn.Module) -> Compute:
+    """Class probabilities (b, K, s, s) of windows (b, s, s, 3), at temperature 1."""
+    network.eval()
+    device = next(network.parameters()).device
+
+    @torch.no_grad()
+    def compute(pixels: NDArray[np.uint8], _: list[int], __: int) -> NDArray[np.float32]:
+        logits = network(to_input(pixels).to(device)).float()
+        made: NDArray[np.float32] = torch.softmax(logits, dim=1).cpu().numpy()
+        return made
+
+    return compute
 
 
 class _Labels:
@@ -203,7 +219,7 @@ class _Labels:
 
     def of(self, band: Band) -> tuple[Codes, Codes]:
         """Classes of the consensus (h, W) and of each rater (R, h, W); -1 where nothing is said."""
-        height, width = band.probabilities.shape[1:]
+        height, width = band.values.shape[1:]
         frame = self._frame
         hard = np.full((height, width), OPEN, dtype=np.int16)
         votes = np.full((self._n_raters, height, width), OPEN, dtype=np.int16)

@@ -16,6 +16,8 @@ __all__ = ["PatternTally", "PixelSample", "Sampled"]
 Codes = NDArray[np.int16]
 
 _LARGEST_CODE = 2**62
+_COUNTED_AT_ONCE = 2**22
+"""Codes that are counted by a table, which is faster than to sort them."""
 
 
 class PatternTally:
@@ -35,8 +37,7 @@ class PatternTally:
                 size = int(code.max(initial=0)) + 1
             code = code * base + (column + 1)
             size *= base
-        _, first, often = np.unique(code, return_index=True, return_counts=True)
-        for place, number in zip(first.tolist(), often.tolist(), strict=True):
+        for place, number in zip(*_counted(code, size), strict=True):
             pattern = tuple(int(column[place]) for column in columns)
             self._pixels[pattern] = self._pixels.get(pattern, 0) + number
 
@@ -106,3 +107,15 @@ class PixelSample:
             np.repeat(np.arange(len(often)), often).astype(np.int64),
             np.repeat(np.array(stands_for), often),
         )
+
+
+def _counted(code: NDArray[np.int64], size: int) -> tuple[list[int], list[int]]:
+    """Of each code that occurs, below ``size``, a place of it and how often it does."""
+    if size > _COUNTED_AT_ONCE:
+        _, place, often = np.unique(code, return_index=True, return_counts=True)
+        return place.tolist(), often.tolist()
+    often = np.bincount(code, minlength=size)
+    place = np.zeros(size, dtype=np.int64)
+    place[code] = np.arange(len(code))
+    held = np.flatnonzero(often)
+    return place[held].tolist(), often[held].tolist()
