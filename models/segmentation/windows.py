@@ -177,7 +177,6 @@ def predict_bands(
     height_px: int,
     windows: Windows,
     to_input: Callable[[NDArray[np.uint8]], torch.Tensor],
-    temperature: float = 1.0,
 ) -> Iterator[Band]:
     """Class probabilities of an image, from top to bottom.
 
@@ -191,8 +190,6 @@ def predict_bands(
         K.
     to_input
         From pixels (b, s, s, 3) to what the network takes.
-    temperature
-        By which logits are divided.
 
     Yields
     ------
@@ -203,7 +200,7 @@ def predict_bands(
     device = next(network.parameters()).device
 
     def compute(pixels: NDArray[np.uint8], _: list[int], __: int) -> NDArray[np.float32]:
-        logits = network(to_input(pixels).to(device)).float() / temperature
+        logits = network(to_input(pixels).to(device)).float()
         made: NDArray[np.float32] = torch.softmax(logits, dim=1).cpu().numpy()
         return made
 
