@@ -51,6 +51,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Judge a model on slides that it has not seen.",
     ),
     "predict": ("models.commands.predict:predict", "Predict slides with a model."),
+    "drift": (
+        "models.commands.drift:drift",
+        "Notice when slides, predictions or readers change.",
+    ),
     "report": ("consensus.commands.report:report", "Write the concordance report."),
     "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
     "status": ("consensus.commands.status:status", "Where the study stands."),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["SlideImage"]
 
@@ -19,6 +22,8 @@ class SlideImage:
         Microns per pixel at level 0 that hold whatever the file says; None: what it says.
     part
         Of the release's split; empty without a release.
+    centres : shape (n, 2)
+        Of the objects around which tiles are wanted, in level-0 pixels; None lays tiles over tissue.
     """
 
     name: str
@@ -26,3 +31,4 @@ class SlideImage:
     fingerprint: str | None = None
     mpp: float | None = None
     part: str = ""
+    centres: NDArray[np.float64] | None = field(default=None, compare=False)

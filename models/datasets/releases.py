@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from annotation.paths import inside
 from consensus.consensus_items import ResolvedItem
 from consensus.release import FrozenRelease, open_release
 from models.targets import NO_SITE, Targets
@@ -82,6 +84,24 @@ class TrainingRelease:
     def task(self) -> str:
         """The protocol's: ``regions``, ``objects`` or ``slides``."""
         return self.frozen.consensus.protocol.task
+
+    @property
+    def ranks(self) -> tuple[float, ...]:
+        """The order of the classes; NaN of those without."""
+        protocol = self.frozen.consensus.protocol
+        rank = dict(zip(protocol.class_names, protocol.ranks, strict=True))
+        return tuple(rank.get(name, math.nan) for name in self.classes)
+
+    @property
+    def negative(self) -> str | None:
+        """The class of what was rated and is no finding, where the task has one."""
+        return self.frozen.consensus.protocol.negative
+
+    def with_images_in(self, folder: Path | None) -> TrainingRelease:
+        """The same with its images in a folder, under the names of their files; None: as it is."""
+        if folder is None:
+            return self
+        return replace(self, slides=tuple(_below(folder, slide) for slide in self.slides))
 
     def items(self, slide: ReleasedSlide) -> list[ResolvedItem]:
         """What the consensus says of a slide."""
@@ -169,3 +189,9 @@ def targets_of(
         groups=groups,
         sites=sites,
     )
+
+
+def _below(folder: Path, slide: ReleasedSlide) -> ReleasedSlide:
+    if slide.path is None:
+        return slide
+    return replace(slide, path=str(inside(folder, Path(slide.path).name)))

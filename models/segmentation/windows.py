@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError
 
-__all__ = ["Band", "Blending", "Windows", "blended_bands", "predict_bands", "predict_mask"]
+__all__ = [
+    "Band",
+    "Blending",
+    "Compute",
+    "Windows",
+    "blended_bands",
+    "predict_bands",
+    "predict_mask",
+]
 
 Blending = Literal["gaussian", "hann", "flat"]
 ReadWindow = Callable[[int, int, int], NDArray[np.uint8]]
@@ -169,7 +177,6 @@ def predict_bands(
     height_px: int,
     windows: Windows,
     to_input: Callable[[NDArray[np.uint8]], torch.Tensor],
-    temperature: float = 1.0,
 ) -> Iterator[Band]:
     """Class probabilities of an image, from top to bottom.
 
@@ -183,8 +190,6 @@ def predict_bands(
         K.
     to_input
         From pixels (b, s, s, 3) to what the network takes.
-    temperature
-        By which logits are divided.
 
     Yields
     ------
@@ -195,7 +200,7 @@ def predict_bands(
     device = next(network.parameters()).device
 
     def compute(pixels: NDArray[np.uint8], _: list[int], __: int) -> NDArray[np.float32]:
-        logits = network(to_input(pixels).to(device)).float() / temperature
+        logits = network(to_input(pixels).to(device)).float()
         made: NDArray[np.float32] = torch.softmax(logits, dim=1).cpu().numpy()
         return made
 

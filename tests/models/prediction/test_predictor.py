@@ -459,3 +459,19 @@ def tissue_of(found: Predicted) -> NDArray[np.float64]:
     """The share of each tile that is tissue."""
     x, y = found.slide.coordinates.T
     return np.asarray(found.tissue.mask.share(x, y, found.slide.side_px))
+
+
+def test_a_temperature_divides_the_logits_of_pixels(
+    make_model: MakeModel, image: SlideImage
+) -> None:
+    hot = make_model("unet", temperature=4.0, **KINDS["unet"])
+    softened = make_model("unet", **KINDS["unet"])
+    with torch.no_grad():
+        for values in softened.network.outward.parameters():
+            values /= 4.0
+    settings = replace(ONE_PASS, overlap=0.0)
+    one, other = (
+        Predictor.open([model], settings=settings).predict(image) for model in (hot, softened)
+    )
+    for name in MEASURES:
+        np.testing.assert_allclose(getattr(one.slide, name), getattr(other.slide, name), atol=1e-5)
