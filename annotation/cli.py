@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "models.commands.evaluate:evaluate",
         "Judge a model on slides that it has not seen.",
     ),
+    "predict": ("models.commands.predict:predict", "Predict slides with a model."),
     "drift": (
         "models.commands.drift:drift",
         "Notice when slides, predictions or readers change.",

@@ -23,7 +23,7 @@ from annotation.errors import (
 )
 from annotation.logs import log
 from annotation.stores.addresses import file_of, is_file, masked, parsed, refuse_missing
-from annotation.stores.engines import exclusive, open_engine, read_only, writer
+from annotation.stores.engines import claimer, exclusive, open_engine, read_only, writer
 from annotation.stores.failures import certain_commit, database_errors
 from annotation.stores.schema import (
     SOFTWARE_VERSION,
@@ -57,6 +57,7 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._writer = writer(engine)
+        self._claimer = claimer(engine)
 
     @property
     def url(self) -> str:
@@ -79,17 +80,32 @@ class Store:
 
         What was recorded in the audit trail is logged once it stands in the store.
         """
+        with self._changing(self._writer) as session:
+            yield session
+        for recorded in session.info.get("recorded", ()):
+            log.info("recorded", **recorded)
+
+    @contextmanager
+    def claiming(self) -> Iterator[Session]:
+        """As :meth:`writing`, for rows that processes take from one another, such as claims of work.
+
+        Where the database locks rows (`with_for_update`), it waits for no writer. So it may record
+        nothing in the audit trail, whose events come one after the other.
+        """
+        with self._changing(self._claimer) as session:
+            yield session
+
+    @contextmanager
+    def _changing(self, engine: Engine) -> Iterator[Session]:
         with (
             database_errors(self.engine.url),
-            Session(self._writer, expire_on_commit=False) as session,
+            Session(engine, expire_on_commit=False) as session,
         ):
             self._refuse_other_schema(session)
             yield session
             session.flush()
             with certain_commit(self.engine.url):
                 session.commit()
-        for recorded in session.info.get("recorded", ()):
-            log.info("recorded", **recorded)
 
     def _refuse_other_schema(self, session: Session) -> None:
         """Somebody may have upgraded the store since it was opened."""

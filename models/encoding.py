@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from models.features import FeaturesOrigin, around_objects, read_features, write
 from models.reader import Reader, open_reader
 from models.reading.ahead import iterate
 from models.reading.plan import plan_reading
+from models.slide_image import SlideImage
 from models.tiling.grid import TileGrid, lay_around, lay_grid
 from models.tiling.mask import TissueMask
 from models.tiling.picture import SlidePicture
@@ -40,30 +41,6 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 """Told how many tiles of a slide are done, and how many there are."""
-
-
-@dataclass(frozen=True)
-class SlideImage:
-    """A slide to encode.
-
-    Attributes
-    ----------
-    path, fingerprint
-        Its image, and what the image must be, where the store knows it.
-    mpp
-        Microns per pixel at level 0 that hold whatever the file says; None: what it says.
-    part
-        Of the release's split; empty without a release.
-    centres : shape (n, 2)
-        Of the objects around which tiles are wanted, in level-0 pixels; None lays tiles over tissue.
-    """
-
-    name: str
-    path: str | None
-    fingerprint: str | None = None
-    mpp: float | None = None
-    part: str = ""
-    centres: NDArray[np.float64] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,10 @@ The branches that this package adds to the tree drawn in ``annotation/errors.py`
     │   └── TileError               tiles or features that are absent, corrupt or of other settings
     └── RefusedError
         ├── StainError              a slide whose stains can't be told apart
-        └── TrainingError           training that cannot begin, or had to stop
-            └── TrainingStoppedError    a signal asked it to; it can go on where it was
+        ├── TrainingError           training that cannot begin, or had to stop
+        │   └── TrainingStoppedError    a signal asked it to; it can go on where it was
+        └── PredictionError         a run of predictions that cannot go on, or left slides out
+            └── PredictionStoppedError  a signal asked it to; it can go on where it was
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from annotation.errors import InputError, RefusedError
 __all__ = [
     "MissingWeightsError",
     "ModelFileError",
+    "PredictionError",
+    "PredictionStoppedError",
     "StainError",
     "TileError",
     "TrainingError",
@@ -49,3 +53,11 @@ class TrainingError(RefusedError):
 
 class TrainingStoppedError(TrainingError):
     """A signal asked the training to stop; ``signal`` says which, ``folder`` where it can go on."""
+
+
+class PredictionError(RefusedError):
+    """A run of predictions that cannot go on, or whose ``slides`` did not all go through."""
+
+
+class PredictionStoppedError(PredictionError):
+    """A signal asked the run to stop; ``signal`` says which, ``folder`` where it can go on."""

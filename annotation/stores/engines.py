@@ -26,7 +26,7 @@ from annotation.logs import log
 from annotation.stores.addresses import is_file, masked
 from annotation.stores.failures import busy, certain_commit, database_errors
 
-__all__ = ["exclusive", "open_engine", "read_only", "writer"]
+__all__ = ["claimer", "exclusive", "open_engine", "read_only", "writer"]
 
 BUSY_TIMEOUT_S = 600.0
 """How long a writer waits for its turn: the longest run of somebody else, not a hiccup."""
@@ -85,6 +85,16 @@ def writer(engine: Engine) -> Engine:
         return engine.execution_options(lock="write")
     # Each statement must see what the writer before has just committed.
     return engine.execution_options(lock="write", isolation_level="READ COMMITTED")
+
+
+def claimer(engine: Engine) -> Engine:
+    """The same engine, whose transactions lock the rows that they change and wait for no writer.
+
+    SQLite knows no locks of rows: there they queue as :func:`writer` has it.
+    """
+    if engine.dialect.name == "sqlite":
+        return writer(engine)
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 @contextmanager

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from models.encoding import EncodedSlide, Encoding, SlideImage
     from models.tiling.settings import TileSettings, TissueSettings
 
-_SUFFIXES = frozenset(
-    {".bif", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu"}
-)
 _TOLD_EVERY_S = 10.0
 _NAMED = 5
 
@@ -215,6 +212,7 @@ def _slides(
     around: bool,
 ) -> list[SlideImage]:
     from models.encoding import SlideImage
+    from models.slide_paths import slide_paths
 
     if around and release is None:
         raise click.UsageError("Objects to encode --around are those of a --release.")
@@ -233,7 +231,7 @@ def _slides(
                 SlideImage(slide.name, slide.path, slide.fingerprint, slide.mpp, slide.part)
                 for slide in opened.slides
             ]
-    found = [file for path in paths for file in _files(path)]
+    found = [file for path in paths for file in slide_paths(path)]
     names = [file.stem for file in found]
     for name in names:
         if names.count(name) > 1:
@@ -262,15 +260,6 @@ def _with_objects(invocation: Invocation, release: TrainingRelease) -> list[Slid
             )
         )
     return images
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
-    if not found:
-        raise InputError(f"the folder {str(path)!r} holds no slides; name another", path=path)
-    return found
 
 
 def _tissue(path: Path | None) -> TissueSettings:

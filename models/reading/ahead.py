@@ -14,10 +14,20 @@ from models.errors import TileError
 from models.reader import Reader
 from models.reading.resampling import Pixels
 
-__all__ = ["iterate"]
+__all__ = ["iterate", "tiles_ahead"]
 
 # Neighbours are read by one thread, which has what they share still decoded.
 _RUN = 16
+
+_Runs = deque[tuple[int, "Future[list[Pixels | TileError]]"]]
+_UNDER_WAY: dict[int, _Runs] = {}
+"""The runs of each iteration of this process that has begun and not ended."""
+
+
+def tiles_ahead() -> int:
+    """About how many tiles this process has read and not yet taken: how full the queues are."""
+    runs = [run for pending in list(_UNDER_WAY.values()) for _, run in list(pending)]
+    return _RUN * sum(run.done() for run in runs)
 
 
 def iterate(
@@ -63,7 +73,8 @@ def iterate(
             idle.put(mine)
 
     firsts = iter(range(0, len(x_px), _RUN))
-    pending: deque[tuple[int, Future[list[Pixels | TileError]]]] = deque()
+    pending: _Runs = deque()
+    _UNDER_WAY[id(pending)] = pending
     executor = ThreadPoolExecutor(threads, thread_name_prefix="tiles")
     try:
         while True:
@@ -82,6 +93,7 @@ def iterate(
                 else:
                     missing(index, tile)
     finally:
+        del _UNDER_WAY[id(pending)]
         executor.shutdown(wait=True, cancel_futures=True)
         for each in readers:
             each.close()

@@ -28,8 +28,10 @@ class Stop:
 
 
 @contextmanager
-def listening(*, wanted: bool) -> Iterator[Stop]:
+def listening(*, wanted: bool, interrupts: bool = False) -> Iterator[Stop]:
     """Note SIGTERM and SIGUSR1 within, and leave their handlers afterwards as they were.
+
+    With ``interrupts`` Ctrl+C (SIGINT) is noted as well.
 
     Only a process's main thread may have handlers; in another one, and where they are not wanted,
     nothing is noted and the signals do what they did.
@@ -38,7 +40,8 @@ def listening(*, wanted: bool) -> Iterator[Stop]:
     if not wanted or threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    names = (*SIGNALS, "SIGINT") if interrupts else SIGNALS
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.signal(number, stop.come) for number in numbers}
     try:
         yield stop

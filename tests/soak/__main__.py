@@ -13,7 +13,9 @@ from pathlib import Path
 from tests.postgresql import Unavailable, running_server
 from tests.soak.crashing import COMMANDS, crash_all
 from tests.soak.crowding import crowd
+from tests.soak.flat_memory import at_slide, memory_curve
 from tests.soak.killing_training import killed_training
+from tests.soak.killing_workers import killed_workers
 from tests.soak.places import Places
 from tests.soak.small_disks import COMMANDS as ON_A_DISK
 from tests.soak.small_disks import KIB, fill_postgresql, fill_sqlite
@@ -23,6 +25,9 @@ COMMANDS_EACH = 25
 KILLS = 200
 """Of each database, shared by the commands."""
 TRAINING_KILLS = 20
+WORKER_KILLS = 20
+PREDICTED = 300
+"""Slides over which a worker's memory must be flat."""
 DISK_STEPS = {"sqlite": 8 * KIB, "postgresql": 256 * KIB}
 """By how much the room on a disk grows from one attempt to the next."""
 
@@ -63,6 +68,19 @@ def main() -> None:
         tell(
             f"training: {found.kills} kills within {found.batches} batches; the weights are "
             f"{'those' if found.same_weights else 'NOT THOSE'} of a training that was left alone"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "curve").mkdir()
+        curve = memory_curve(Path(folder) / "curve", PREDICTED)
+        grown = curve[max(curve)] / at_slide(curve, 30) - 1
+        tell(f"predictions: a worker's memory moved by {grown:+.1%} from slide 30 to {max(curve)}")
+        (Path(folder) / "kills").mkdir()
+        workers = killed_workers(
+            Path(folder) / "kills", slides=3 * WORKER_KILLS, kills=WORKER_KILLS, seed=1
+        )
+        tell(
+            f"predictions: {workers.kills} workers killed over {workers.slides} slides; the output "
+            f"is {'that' if workers.same else 'NOT THAT'} of a run that was left alone"
         )
     with tempfile.TemporaryDirectory() as folder, running_server() as server:
         for name, with_server in (("sqlite", None), ("postgresql", server)):
