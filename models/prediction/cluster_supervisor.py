@@ -28,6 +28,7 @@ __all__ = ["supervise_cluster"]
 
 _POLL_S = 0.5
 _GRACE_S = 20.0
+_RESULT_S = 10.0
 _NEARLY_FULL = 0.9
 _NOBODY_S = 600.0
 """For so long no worker may come."""
@@ -149,8 +150,13 @@ class _ClusterSupervisor:
                 task.cancel(force=True)
                 self._gone(address, "its worker was lost")
             elif task.status == "finished":
+                try:
+                    said = task.result(timeout=_RESULT_S)
+                except Exception as error:  # noqa: BLE001 - what it said went with its worker
+                    self._gone(address, f"its worker was lost ({type(error).__name__})")
+                    continue
                 del self._tasks[address]
-                for message in _decoder.decode(task.result()):
+                for message in _decoder.decode(said):
                     if isinstance(message, Fault):
                         raise PredictionError(message.error)
                     log_ended(message)
