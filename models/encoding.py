@@ -16,11 +16,13 @@ from annotation.paths import file_name, inside
 from annotation.slide_images import image_of, unchanged_image
 from annotation.slides import fingerprint
 from models.encoders.encoder import Encoder
+from models.encoding_settings import encoding_settings
 from models.errors import TileError
 from models.features import FeaturesOrigin, read_features, write_features
 from models.reader import Reader, open_reader
 from models.reading.ahead import iterate
 from models.reading.plan import plan_reading
+from models.stain.restaining import Restaining, StainNormalisation
 from models.tiling.grid import TileGrid, lay_grid
 from models.tiling.preview import write_preview
 from models.tiling.settings import TileSettings
@@ -59,6 +61,8 @@ class Encoding:
 
     Attributes
     ----------
+    stain
+        What is done to the colours of tiles; None leaves them as they are.
     to, preview
         Folders for feature files, and for pictures of tissue and tiles where they are wanted.
     batch
@@ -71,10 +75,16 @@ class Encoding:
 
     tiles: TileSettings
     to: Path
+    stain: StainNormalisation | None = None
     preview: Path | None = None
     batch: int = 64
     threads: int = 2
     allow_missing: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides a slide's features beside the encoder, as it stands in their files."""
+        return encoding_settings(self.tiles, self.stain)
 
 
 @dataclass(frozen=True)
@@ -113,11 +123,13 @@ def encode_slide(
         The slide has no image, or not the one that was added.
     TileError
         It has no tissue, or tiles that can't be read.
+    StainError
+        Its colours shall be changed, and can't be estimated.
     """
     begin_s = time.monotonic()
     path = inside(encoding.to, file_name(slide.name, ".h5"))
     with open_image(slide, verify=not path.is_file()) as reader:
-        origin = _origin(slide, reader, encoder, encoding.tiles)
+        origin = _origin(slide, reader, encoder, encoding)
         found, reason = _present(path, origin, allow_missing=encoding.allow_missing)
         if found is not None:
             elapsed_s = time.monotonic() - begin_s
@@ -134,7 +146,11 @@ def encode_slide(
             preview=encoding.preview,
             allow_missing=encoding.allow_missing,
         )
-        blocks = _features(reader, grid, encoder, encoding, unreadable, progress)
+        restained = None
+        if encoding.stain is not None:
+            restained = encoding.stain.of_slide(reader, grid, allow_missing=encoding.allow_missing)
+            origin = replace(origin, stain=restained.found.to_dict())
+        blocks = _features(reader, grid, encoder, encoding, restained, unreadable, progress)
         coordinates = np.column_stack([grid.x_px, grid.y_px])
         if encoding.allow_missing:
             # Which tiles there are is known when all of them have been read.
@@ -205,9 +221,9 @@ def tiles_of(
 
 
 def _origin(
-    slide: SlideImage, reader: Reader, encoder: Encoder, settings: TileSettings
+    slide: SlideImage, reader: Reader, encoder: Encoder, encoding: Encoding
 ) -> FeaturesOrigin:
-    record = reader.slide
+    record, settings = reader.slide, encoding.tiles
     return FeaturesOrigin(
         slide=slide.name,
         fingerprint=slide.fingerprint or fingerprint(record.path),
@@ -215,7 +231,7 @@ def _origin(
         height_px=record.height_px,
         mpp=record.mpp,
         side_px=plan_reading(record, mpp=settings.mpp, size_px=settings.size_px).side_px,
-        settings=settings.to_dict(),
+        settings=encoding.settings,
         encoder=encoder.spec.name,
         encoder_sha256=encoder.sha256,
         weights=encoder.weights,
@@ -246,6 +262,7 @@ def _features(
     grid: TileGrid,
     encoder: Encoder,
     encoding: Encoding,
+    restained: Restaining | None,
     unreadable: list[int],
     progress: Progress | None,
 ) -> Iterator[NDArray[np.float32] | NDArray[np.float16]]:
@@ -265,7 +282,7 @@ def _features(
         ahead=2 * encoding.batch,
         missing=missing if encoding.allow_missing else None,
     ):
-        waiting.append(encoder.prepared(tile))
+        waiting.append(encoder.prepared(tile if restained is None else restained(tile)))
         if len(waiting) == encoding.batch:
             yield encoder.features(np.stack(waiting))
             waiting.clear()

@@ -18,7 +18,7 @@ from models.datasets.bags import BagDataset, bag_dataset
 from models.datasets.releases import TrainingRelease
 from models.datasets.tiles import TileDataset, feature_tiles
 from models.errors import ModelFileError
-from models.features import FeaturesOrigin, read_coordinates, read_origin
+from models.features import FeaturesOrigin, changed_setting, read_coordinates, read_origin
 from models.mil.networks import BagClassifier
 from models.mil.training import predict
 from models.model_file import ModelDescription, TrainedModel
@@ -154,9 +154,10 @@ def require_fit(described: ModelDescription, items: JudgedItems, model: str) -> 
             model=model,
         )
     wanted, origin = described.input, items.origin
+    setting = changed_setting(wanted.get("tiling", {}), origin.settings)
     for what, key, found in (
         ("another encoder", "encoder_sha256", origin.encoder_sha256),
-        ("other settings of tiles", "tiling_sha256", origin.settings_sha256),
+        (f"other settings of tiles ({setting})", "tiling_sha256", origin.settings_sha256),
     ):
         if wanted.get(key) != found:
             raise ModelFileError(
