@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     help="A model to hold it against; default: the one that was trained beside it.",
 )
 @click.option(
+    "--baseline-features",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The features that --baseline takes, if they are others: of another staining or encoder.",
+)
+@click.option(
     "--calibrate",
     is_flag=True,
     help="Fit the temperature on the part calibration and write it into the model.",
@@ -62,6 +67,7 @@ def evaluate(
     part: str,
     folder: Path,
     baseline: str | None,
+    baseline_features: Path | None,
     calibrate: bool,
     review: Path | None,
     bootstrap: int,
@@ -79,6 +85,8 @@ def evaluate(
     from models.evaluation.written import write_evaluation
     from models.training.devices import device_named
 
+    if baseline is None and baseline_features is not None:
+        raise click.UsageError("Say with --baseline whose features --baseline-features are.")
     request = Request(
         release=release,
         features=features,
@@ -87,6 +95,7 @@ def evaluate(
         seed=seed,
         calibrate=calibrate,
         allow_missing=allow_missing,
+        baseline_features=baseline_features,
     )
     written = write_evaluation(
         invocation.store,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from annotation.paths import inside
 from consensus.consensus_items import ResolvedItem
 from consensus.release import FrozenRelease, open_release
 from models.targets import NO_SITE, Targets
@@ -83,10 +85,22 @@ class TrainingRelease:
         """The protocol's: ``regions``, ``objects`` or ``slides``."""
         return self.frozen.consensus.protocol.task
 
+    def moved_to(self, folder: Path) -> TrainingRelease:
+        """The same, with images that lie in a folder under the names of their files."""
+        slides = tuple(
+            slide if slide.path is None else replace(slide, path=_below(folder, slide.path))
+            for slide in self.slides
+        )
+        return replace(self, slides=slides)
+
     def items(self, slide: ReleasedSlide) -> list[ResolvedItem]:
         """What the consensus says of a slide."""
         consensus = self.frozen.consensus
         return consensus.items(next(row for row in consensus.slides if row.name == slide.name))
+
+
+def _below(folder: Path, path: str) -> str:
+    return str(inside(folder, Path(path).name))
 
 
 def open_training_release(session: Session, name: str) -> TrainingRelease:

@@ -38,7 +38,7 @@ from models.evaluation.figures import (
     site_figures,
 )
 from models.evaluation.held_out import items_of_part, require_unseen, seen_note
-from models.evaluation.items import JudgedItems, judged_items, require_fit
+from models.evaluation.items import JudgedItems, judged_items, require_fit, require_same_items
 from models.evaluation.label_issues import label_issues
 from models.targets import OPEN, Targets
 
@@ -53,6 +53,8 @@ class Request:
     ----------
     release, features, part
         The release, the folder of its features, and the part of the split.
+    baseline_features
+        The folder of the features that the baseline takes; None: the same.
     bootstrap, seed
         Replicates over patients.
     calibrate
@@ -68,6 +70,7 @@ class Request:
     seed: int = 0
     calibrate: bool = False
     allow_missing: bool = False
+    baseline_features: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,14 @@ def evaluate(
     described = model.trained.description
     numbers = items_of_part(described, release.manifest_sha256, items, request.part)
     slides = {items.slide_of[number] for number in numbers.tolist()}
-    for one in (model, *([baseline] if baseline else [])):
-        require_fit(one.trained.description, items, one.name)
+    theirs = items
+    if request.baseline_features is not None:
+        theirs = judged_items(
+            release, request.baseline_features, allow_missing=request.allow_missing
+        )
+        require_same_items(items, theirs, request.baseline_features)
+    for one, data in ((model, items), *([(baseline, theirs)] if baseline else [])):
+        require_fit(one.trained.description, data, one.name)
         require_unseen(session, one.trained.description, slides, model=one.name, part=request.part)
     targets = items.targets.subset(numbers)
     raw = items.predict(model.trained, numbers)
@@ -143,7 +152,7 @@ def evaluate(
     }
     if baseline is not None:
         other = tempered(
-            items.predict(baseline.trained, numbers), baseline.trained.description.temperature
+            theirs.predict(baseline.trained, numbers), baseline.trained.description.temperature
         )
         beside = overall_figures(scored(other, targets), method, draws)
         apart = {name: difference(figures[name], beside[name]) for name in figures}

@@ -17,7 +17,7 @@ from annotation.paths import file_name, inside
 from models.datasets.bags import BagDataset, bag_dataset
 from models.datasets.releases import TrainingRelease
 from models.datasets.tiles import TileDataset, feature_tiles
-from models.errors import ModelFileError
+from models.errors import ModelFileError, TileError
 from models.features import FeaturesOrigin, changed_setting, read_coordinates, read_origin
 from models.mil.networks import BagClassifier
 from models.mil.training import predict
@@ -25,7 +25,7 @@ from models.model_file import ModelDescription, TrainedModel
 from models.targets import Targets
 from models.training.feature_learning import KeptBags
 
-__all__ = ["JudgedItems", "Place", "judged_items", "require_fit"]
+__all__ = ["JudgedItems", "Place", "judged_items", "require_fit", "require_same_items"]
 
 _TILES_AT_ONCE = 4096
 
@@ -137,6 +137,25 @@ def judged_items(release: TrainingRelease, folder: Path, *, allow_missing: bool)
         "evaluate on a release of slides or regions",
         release=release.name,
     )
+
+
+def require_same_items(ours: JudgedItems, theirs: JudgedItems, folder: Path) -> None:
+    """Refuse features of other slides or tiles, of which no item could be paired.
+
+    Raises
+    ------
+    TileError
+        With their folder.
+    """
+    everything = np.arange(len(ours.slide_of))
+    if list(ours.slide_of) != list(theirs.slide_of) or (
+        ours.places(everything) != theirs.places(everything)
+    ):
+        raise TileError(
+            f"the features in {folder} are of other {ours.kind}s than those the model is judged on; "
+            "encode the same slides with the same tiles",
+            path=folder,
+        )
 
 
 def require_fit(described: ModelDescription, items: JudgedItems, model: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from annotation.errors import InputError
 from models.datasets.releases import TrainingRelease
+from models.stain.augmentation import StainAugmentation
 from models.training.figures import DIRECTIONS
 from models.training.learnable import Learnable
 from models.training.settings import TrainingSettings
@@ -53,6 +54,8 @@ class TrainingRequest:
         Where the images lie now, for what learns from pixels; None: where they lay.
     training, arguments, tiles
         Settings of the loop, arguments of the architecture, settings of the tiles: those given.
+    stain_augmentation
+        How tiles of pixels are restained at random; None leaves them as they are.
     site
         To be held out; None keeps the release's split.
     baseline
@@ -79,6 +82,7 @@ class TrainingRequest:
     training: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     tiles: Mapping[str, Any] = field(default_factory=dict)
+    stain_augmentation: Mapping[str, Any] | None = None
     site: str | None = None
     baseline: bool = True
     allow_missing: bool = False
@@ -91,7 +95,12 @@ class TrainingRequest:
             self._refuse(self.features is None, "no --features", "features: run `encode` first")
             self._refuse(self.slides_root is not None, "--slides-root", "features: give --features")
             self._refuse(bool(self.tiles), "a table [tiles]", "features, whose tiles are laid")
-        _ = self.settings  # refused here, before anything is opened
+            self._refuse(
+                self.stain_augmentation is not None,
+                "a table [stain_augmentation]",
+                "features, whose colours can't be changed any more",
+            )
+        _ = self.settings, self.augmentation  # refused here, before anything is opened
         for name in ("classes", "features"):
             if name in self.arguments:
                 raise InputError(f"[model] {name} follows from the data; leave it out")
@@ -116,6 +125,12 @@ class TrainingRequest:
         given.setdefault("direction", DIRECTIONS.get(given.get("metric", ""), "max"))
         return TrainingSettings.from_dict(given)
 
+    @property
+    def augmentation(self) -> StainAugmentation | None:
+        """How tiles of pixels are restained at random."""
+        given = self.stain_augmentation
+        return None if given is None else StainAugmentation.from_dict(given)
+
     def learnable(self, release: TrainingRelease) -> Learnable:
         """The data, while the store is open."""
         if self.kind == MASKS:
@@ -128,6 +143,7 @@ class TrainingRequest:
                 self.slides_root,
                 TileSettings.from_dict({**_TILES_OF_MASKS, **self.tiles}),
                 self.arguments,
+                self.augmentation,
                 site=self.site,
                 allow_missing=self.allow_missing,
             )

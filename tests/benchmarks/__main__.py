@@ -1,7 +1,7 @@
 """`make bench`: prints every benchmark with the machine and the versions it ran on.
 
-`python -m tests.benchmarks overlaying fusing` prints only these; `noise` takes an hour and is printed
-only where it is named.
+`python -m tests.benchmarks overlaying fusing` prints only these; `noise` and
+`stain_ablation` take long and are printed only where they are named.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tests.benchmarks import (
     reading,
     reviewing,
     segmentation,
+    stain_ablation,
     staining,
 )
 from tests.benchmarks.measure import cost_of, print_table
@@ -74,14 +75,15 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "reading": reading.run,
     "growing": growing.run,
     "staining": staining.run,
+    "stain_ablation": stain_ablation.run,
     "labelling": labelling.run,
     "mil": mil_bags.run,
     "noise": noise.run,
     "segmentation": segmentation.run,
 }
 
-LONG = ("noise",)
-"""An hour on two cores; run where they are named."""
+LONG = ("noise", "stain_ablation")
+"""An hour on two cores, and a quarter of one; run where they are named."""
 
 
 def main(names: list[str]) -> None:
