@@ -51,6 +51,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "models.commands.evaluate:evaluate",
         "Judge a model on slides that it has not seen.",
     ),
+    "drift": (
+        "models.commands.drift:drift",
+        "Notice when slides, predictions or readers change.",
+    ),
     "report": ("consensus.commands.report:report", "Write the concordance report."),
     "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
     "status": ("consensus.commands.status:status", "Where the study stands."),

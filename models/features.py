@@ -31,6 +31,7 @@ __all__ = [
     "FORMAT",
     "Features",
     "FeaturesOrigin",
+    "around_objects",
     "changed_setting",
     "read_coordinates",
     "read_features",
@@ -44,6 +45,7 @@ FORMAT = "pathquorum-features/1"
 
 _MOST_FEATURES = 65_536
 _CHUNK_BYTES = 1 << 20
+_AROUND, _OBJECTS = "around", "objects"
 _TABLES = ("settings", "stain")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -90,6 +92,11 @@ class FeaturesOrigin:
     stain: Mapping[str, Any] | None = None
 
     @property
+    def of_objects(self) -> bool:
+        """Whether each tile stands around an object, instead of on a grid."""
+        return self.settings.get(_AROUND) == _OBJECTS
+
+    @property
     def settings_sha256(self) -> str:
         """SHA-256 of the settings, in hexadecimal."""
         return settings_sha256(self.settings)
@@ -132,6 +139,11 @@ class Features:
     origin: FeaturesOrigin
     coordinates: NDArray[np.float64]
     features: NDArray[np.float32] | NDArray[np.float16]
+
+
+def around_objects(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """How settings are written down where tiles stand around objects."""
+    return {**settings, _AROUND: _OBJECTS}
 
 
 def write_features(

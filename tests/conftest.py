@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from sqlalchemy import create_engine, text
+from sqlalchemy import make_url
 
 from annotation.cli import run
 from annotation.store import Store, create_or_upgrade, open_store
@@ -155,7 +155,7 @@ def empty_database(
 @pytest.fixture
 def store_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a store of the test's own: a fresh one, or with the study where that is asked for."""
-    begun = "study" if "study" in request.fixturenames else "template"
+    begun = "study" if "made_study" in request.fixturenames else "template"
     if database == "sqlite":
         path = tmp_path / "store.db"
         shutil.copyfile(request.getfixturevalue(f"sqlite_{begun}"), path)
@@ -167,20 +167,29 @@ def store_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
     server.drop(name)
 
 
+@pytest.fixture(scope="session")
+def databases_of_files() -> dict[Path, str]:
+    """The database that each file with a store was copied into, for :func:`replace_store`."""
+    return {}
+
+
 @pytest.fixture
-def replace_store(store_url: str) -> Callable[[Path], None]:
-    """Puts a copy of a store, which is a file, in the place of the fresh one."""
+def replace_store(
+    store_url: str, databases_of_files: dict[Path, str], request: pytest.FixtureRequest
+) -> Callable[[Path], None]:
+    """Puts a copy of a store, which is a file that stays as it is, in the place of the fresh one."""
 
     def replace(path: Path) -> None:
         if store_url.startswith("sqlite"):
             shutil.copyfile(path, store_url.removeprefix("sqlite:///"))
             return
-        engine = create_engine(store_url)
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
-        copy_store(f"sqlite:///{path}", store_url)
+        server: Server = request.getfixturevalue("postgresql")
+        if path not in databases_of_files:
+            databases_of_files[path] = server.create()
+            copy_store(f"sqlite:///{path}", server.url(databases_of_files[path]))
+        name = str(make_url(store_url).database)
+        server.drop(name)
+        server.create(databases_of_files[path], name=name)
 
     return replace
 
@@ -252,7 +261,14 @@ color = "#C00000"
 
 
 @pytest.fixture
-def study(pathquorum: Callable[..., CommandResult], tmp_path: Path) -> Callable[..., CommandResult]:
+def made_study() -> None:
+    """Says to `store_url` that the store begins with the study."""
+
+
+@pytest.fixture
+def study(
+    made_study: None, pathquorum: Callable[..., CommandResult], tmp_path: Path
+) -> Callable[..., CommandResult]:
     """A study with a protocol, three pathologists, a lead and a slide of 1000 x 800 px."""
     (tmp_path / STUDY_PROTOCOL).write_text(PROTOCOL, encoding="utf-8")
     return pathquorum
@@ -307,15 +323,20 @@ def feature(
     return {**made, **members}
 
 
+def export(folder: Path, features: Iterable[dict[str, Any]], rater: str, slide: str = "S1") -> Path:
+    """Write features as an export; the file is named after the slide, in a folder a rater."""
+    path = folder / rater / f"{slide}.geojson"
+    path.parent.mkdir(exist_ok=True)
+    document = {"type": "FeatureCollection", "features": list(features)}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def write_export(tmp_path: Path) -> Callable[..., Path]:
-    """Writes features as an export; the file is named after the slide, in a folder a rater."""
+    """Writes features as an export of S1, or another slide, into the test's folder."""
 
     def write(features: Iterable[dict[str, Any]], rater: str = "P1", slide: str = "S1") -> Path:
-        path = tmp_path / rater / f"{slide}.geojson"
-        path.parent.mkdir(exist_ok=True)
-        document = {"type": "FeatureCollection", "features": list(features)}
-        path.write_text(json.dumps(document), encoding="utf-8")
-        return path
+        return export(tmp_path, features, rater, slide)
 
     return write

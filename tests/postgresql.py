@@ -136,11 +136,11 @@ class Server:
         """The store's URL for one of its databases; ``user`` may be USER:PASSWORD."""
         return f"postgresql+psycopg://{user}@/{database}?host={self._folder}"
 
-    def create(self, template: str | None = None) -> str:
+    def create(self, template: str | None = None, *, name: str | None = None) -> str:
         """A fresh database, a copy of another where one is named. Gives its name."""
         from psycopg import sql
 
-        name = f"t{next(self._numbers)}"
+        name = f"t{next(self._numbers)}" if name is None else name
         made = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template is not None:
             made += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))

@@ -85,22 +85,28 @@ class TrainingRelease:
         """The protocol's: ``regions``, ``objects`` or ``slides``."""
         return self.frozen.consensus.protocol.task
 
-    def moved_to(self, folder: Path) -> TrainingRelease:
-        """The same, with images that lie in a folder under the names of their files."""
-        slides = tuple(
-            slide if slide.path is None else replace(slide, path=_below(folder, slide.path))
-            for slide in self.slides
-        )
-        return replace(self, slides=slides)
+    @property
+    def ranks(self) -> tuple[float, ...]:
+        """The order of the classes; NaN of those without."""
+        protocol = self.frozen.consensus.protocol
+        rank = dict(zip(protocol.class_names, protocol.ranks, strict=True))
+        return tuple(rank.get(name, math.nan) for name in self.classes)
+
+    @property
+    def negative(self) -> str | None:
+        """The class of what was rated and is no finding, where the task has one."""
+        return self.frozen.consensus.protocol.negative
+
+    def with_images_in(self, folder: Path | None) -> TrainingRelease:
+        """The same with its images in a folder, under the names of their files; None: as it is."""
+        if folder is None:
+            return self
+        return replace(self, slides=tuple(_below(folder, slide) for slide in self.slides))
 
     def items(self, slide: ReleasedSlide) -> list[ResolvedItem]:
         """What the consensus says of a slide."""
         consensus = self.frozen.consensus
         return consensus.items(next(row for row in consensus.slides if row.name == slide.name))
-
-
-def _below(folder: Path, path: str) -> str:
-    return str(inside(folder, Path(path).name))
 
 
 def open_training_release(session: Session, name: str) -> TrainingRelease:
@@ -183,3 +189,9 @@ def targets_of(
         groups=groups,
         sites=sites,
     )
+
+
+def _below(folder: Path, slide: ReleasedSlide) -> ReleasedSlide:
+    if slide.path is None:
+        return slide
+    return replace(slide, path=str(inside(folder, Path(slide.path).name)))

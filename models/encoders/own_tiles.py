@@ -101,7 +101,7 @@ def sample_tiles(
         rng = np.random.default_rng([seed, number])
         try:
             with open_image(slide) as reader:
-                grid = tiles_of(slide.name, reader, settings, threads=threads)
+                grid = tiles_of(slide.name, reader, settings, threads=threads).grid
                 chosen = np.sort(rng.permutation(len(grid))[:of_slide])
                 restained = None if stain is None else stain.of_slide(reader, grid)
                 taken += [

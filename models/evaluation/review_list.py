@@ -19,6 +19,7 @@ from annotation.push import SlideObjects
 from annotation.pushed import PREDICTIONS
 from annotation.records import PathObject
 from annotation.tables import Slide
+from models.evaluation.doubts import Doubt
 
 __all__ = ["REVIEW_CLASS", "review_objects", "review_origin", "review_table"]
 
@@ -26,7 +27,8 @@ REVIEW_CLASS = "Review"
 """Of the outlines in QuPath: no class of a protocol, since nothing is said but that one should look."""
 
 COLUMNS = (
-    "rank", "slide", "x_px", "y_px", "side_px", "given", "suggested", "p_given", "p_suggested", "reason",
+    "rank", "slide", "part", "predicted_by", "x_px", "y_px", "side_px", "area_um2", "given", "suggested",
+    "p_given", "p_suggested", "reason",
 )  # fmt: skip
 
 
@@ -48,24 +50,27 @@ def review_origin(weights_sha256: str, manifest_sha256: str, part: str) -> str:
     return f"{PREDICTIONS}review/{weights_sha256[:16]}/{manifest_sha256[:16]}/{part}"
 
 
-def review_objects(
-    session: Session, origin: str, issues: Sequence[Mapping[str, Any]]
-) -> list[SlideObjects]:
-    """The outlines of doubted tiles, by slide, as locked annotations.
+def review_objects(session: Session, origin: str, doubts: Sequence[Doubt]) -> list[SlideObjects]:
+    """The outlines of doubted tiles, objects and regions, by slide, as locked annotations.
+
+    Parameters
+    ----------
+    doubts
+        The most doubtful first.
 
     Raises
     ------
     InputError
-        The issues are of whole slides, which have no outline.
+        The doubts are of whole slides, which have no outline.
     """
-    if any(issue["x_px"] is None for issue in issues):
-        raise InputError(
-            "whole slides have no outline to show in QuPath; work through review.csv, or leave out "
-            "--review"
-        )
-    of_slide: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for issue in issues:
-        of_slide[issue["slide"]].append(issue)
+    of_slide: dict[str, list[tuple[shapely.Geometry, Mapping[str, Any]]]] = defaultdict(list)
+    for rank, doubt in enumerate(doubts, start=1):
+        if doubt.outline is None:
+            raise InputError(
+                "whole slides have no outline to show in QuPath; work through review.csv, or leave "
+                "out --review"
+            )
+        of_slide[doubt.place.slide].append((doubt.outline, doubt.document(rank)))
     slides = session.scalars(select(Slide).order_by(Slide.name))
     return [
         SlideObjects(slide.id, slide.name, _objects(origin, slide.name, of_slide[slide.name]))
@@ -74,11 +79,11 @@ def review_objects(
     ]
 
 
-def _objects(origin: str, slide: str, issues: Sequence[Mapping[str, Any]]) -> list[PathObject]:
-    squares = [
-        shapely.box(x, y, x + side, y + side)
-        for x, y, side in ((one["x_px"], one["y_px"], one["side_px"]) for one in issues)
-    ]
+def _objects(
+    origin: str, slide: str, outlined: Sequence[tuple[shapely.Geometry, Mapping[str, Any]]]
+) -> list[PathObject]:
+    outlines = [outline for outline, _ in outlined]
+    digests = geometry_digests(outlines)
     return [
         PathObject(
             uuid=derive_uuid(f"{origin}/{slide}", digest, 0),
@@ -86,7 +91,7 @@ def _objects(origin: str, slide: str, issues: Sequence[Mapping[str, Any]]) -> li
             path_class=REVIEW_CLASS,
             name=f"{issue['rank']}: {issue['given']}, or {issue['suggested']}?",
             locked=True,
-            geometry=square,
+            geometry=outline,
             measurements={
                 "pathquorum rank": float(issue["rank"]),
                 f"pathquorum p {issue['given']}": round(issue["p_given"], 6),
@@ -94,5 +99,5 @@ def _objects(origin: str, slide: str, issues: Sequence[Mapping[str, Any]]) -> li
             },
             extra={"metadata": {"pathquorum": origin, "pathquorum reason": issue["reason"]}},
         )
-        for issue, square, digest in zip(issues, squares, geometry_digests(squares), strict=True)
+        for (outline, issue), digest in zip(outlined, digests, strict=True)
     ]

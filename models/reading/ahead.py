@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
@@ -30,7 +30,7 @@ def iterate(
     threads: int = 2,
     ahead: int = 64,
     missing: Callable[[int, TileError], None] | None = None,
-) -> Iterator[tuple[int, Pixels]]:
+) -> Generator[tuple[int, Pixels], None, None]:
     """Yield (index, tile) in the order of the corners; memory holds about `ahead` tiles.
 
     Parameters

@@ -31,13 +31,24 @@ class UNet(nn.Module):
         Levels below full resolution.
     channels
         Of the image.
+    dropout
+        Part of the channels that are dropped in training, at each level on the way up.
 
     References
     ----------
-    Ronneberger, Fischer & Brox (2015), arXiv:1505.04597; Wu & He (2018), arXiv:1803.08494.
+    Ronneberger, Fischer & Brox (2015), arXiv:1505.04597; Wu & He (2018), arXiv:1803.08494; on
+    dropout Kendall, Badrinarayanan & Cipolla (2017), doi:10.5244/C.31.57.
     """
 
-    def __init__(self, classes: int, *, width: int = 32, depth: int = 4, channels: int = 3) -> None:
+    def __init__(
+        self,
+        classes: int,
+        *,
+        width: int = 32,
+        depth: int = 4,
+        channels: int = 3,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         if classes < 2:
             raise InputError(f"a U-Net of {classes} classes tells nothing apart; give 2 or more")
@@ -45,6 +56,8 @@ class UNet(nn.Module):
             raise InputError(f"a U-Net's width is {width}; give a multiple of {_GROUPS}")
         if not 1 <= depth <= 7:
             raise InputError(f"a U-Net's depth is {depth}; give 1 to 7")
+        if not 0 <= dropout < 1:
+            raise InputError(f"a U-Net's dropout is {dropout}; give 0 or more, below 1")
         self.multiple_px = 2**depth
         widths = [width * 2**level for level in range(depth + 1)]
         self.inward = _block(channels, width)
@@ -54,6 +67,7 @@ class UNet(nn.Module):
             nn.ConvTranspose2d(below, above, kernel_size=2, stride=2) for below, above in upward
         )
         self.joined = nn.ModuleList(_block(2 * above, above) for _, above in upward)
+        self.dropout = nn.Dropout2d(dropout)
         self.outward = nn.Conv2d(width, classes, kernel_size=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -67,7 +81,7 @@ class UNet(nn.Module):
             passed.append(found)
             found = block(functional.max_pool2d(found, 2))
         for up, block in zip(self.up, self.joined, strict=True):
-            found = block(torch.cat([passed.pop(), up(found)], dim=1))
+            found = block(torch.cat([passed.pop(), up(self.dropout(found))], dim=1))
         logits: torch.Tensor = self.outward(found)
         return logits[..., :height, :width]
 

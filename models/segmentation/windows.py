@@ -3,13 +3,14 @@
 Windows go from left to right and from top to bottom. What no later window reaches is given out, so
 that memory holds one row of windows, however tall the image is.
 
-Shapes: K classes, H x W pixels of the image, s of a window's side.
+Shapes: K classes, C values a pixel, H x W pixels of the image, s of a window's side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -19,11 +20,21 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError
 
-__all__ = ["Band", "Blending", "Windows", "predict_bands", "predict_mask"]
+__all__ = [
+    "Band",
+    "Blending",
+    "Compute",
+    "Windows",
+    "blended_bands",
+    "predict_bands",
+    "predict_mask",
+]
 
 Blending = Literal["gaussian", "hann", "flat"]
 ReadWindow = Callable[[int, int, int], NDArray[np.uint8]]
 """Left, top and side of a window to its pixels (s, s, 3); beyond the image it fills up."""
+Compute = Callable[[NDArray[np.uint8], list[int], int], NDArray[np.float32]]
+"""Pixels (b, s, s, 3) of windows, where each begins, and their top, to values (b, C, s, s)."""
 
 _SIGMA_OF_SIDE = 1 / 8
 _LEAST_WEIGHT = 1e-3
@@ -84,13 +95,76 @@ class Windows:
         weights: NDArray[np.float64] = np.maximum(np.outer(along, along), _LEAST_WEIGHT)
         return weights.astype(np.float32)
 
+    def shares(self, left: int, top: int, lefts: list[int], tops: list[int]) -> NDArray[np.float64]:
+        """What a window counts in the mean at each of its pixels, (s, s), among all windows."""
+        rights = tuple(other - left for other in lefts if abs(other - left) < self.size_px)
+        downs = tuple(other - top for other in tops if abs(other - top) < self.size_px)
+        return _shares(self, rights, downs)
+
+
+@lru_cache(maxsize=64)  # but for rounding and at the edges, neighbours lie the same way
+def _shares(
+    windows: Windows, rights: tuple[int, ...], downs: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """By how far to the right and down all windows lie that overlap one, itself among them."""
+    weights = windows.weights().astype(np.float64)
+    total = np.zeros_like(weights)
+    for down in downs:
+        for right in rights:
+            here = _overlapping(down), _overlapping(right)
+            total[here] += weights[_overlapping(-down), _overlapping(-right)]
+    shares: NDArray[np.float64] = weights / total
+    shares.setflags(write=False)
+    return shares
+
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """Rows of an image that are done: ``probabilities`` (K, rows, W) from row ``top_px`` on."""
+    """Rows of an image that are done: ``values`` (C, rows, W) from row ``top_px`` on.
+
+    Of class probabilities C is K. Where no window lies, all values are 0.
+    """
 
     top_px: int
-    probabilities: NDArray[np.float32]
+    values: NDArray[np.float32]
+
+
+def blended_bands(
+    compute: Compute,
+    read: ReadWindow,
+    *,
+    width_px: int,
+    height_px: int,
+    channels: int,
+    windows: Windows,
+    wanted: Callable[[int, int], bool] | None = None,
+) -> Iterator[Band]:
+    """Values of an image's pixels, from top to bottom: the mean over windows.
+
+    Parameters
+    ----------
+    compute
+        Called for some of a row's windows at a time.
+    read
+        Gives the pixels of a window; called once for each that is wanted, in their order.
+    channels
+        C, of what ``compute`` gives.
+    wanted
+        Whether a window, by left and top, is computed at all; None: every one.
+
+    Yields
+    ------
+    Band
+        Without gaps and without overlap.
+    """
+    lefts, tops = windows.starts(width_px), windows.starts(height_px)
+    row = _RowOfWindows(windows, width_px, channels)
+    for top, following in pairwise([*tops, height_px]):
+        chosen = [left for left in lefts if wanted is None or wanted(left, top)]
+        for some in _batches(chosen, windows.batch):
+            pixels = np.stack([read(left, top, windows.size_px) for left in some])
+            row.add(some, compute(pixels, some, top))
+        yield Band(top, row.take(following - top))
 
 
 @torch.no_grad()
@@ -98,6 +172,7 @@ def predict_bands(
     network: torch.nn.Module,
     read: ReadWindow,
     *,
+    classes: int,
     width_px: int,
     height_px: int,
     windows: Windows,
@@ -111,7 +186,9 @@ def predict_bands(
     network
         Gives logits (b, K, s, s); it is put into evaluation mode.
     read
-        Gives the pixels of a window; called once for each.
+        See `blended_bands`.
+    classes
+        K.
     to_input
         From pixels (b, s, s, 3) to what the network takes.
     temperature
@@ -120,47 +197,52 @@ def predict_bands(
     Yields
     ------
     Band
-        Without gaps and without overlap; of each pixel the probabilities sum to 1.
+        Of each pixel the values sum to 1.
     """
     network.eval()
     device = next(network.parameters()).device
-    lefts, tops = windows.starts(width_px), windows.starts(height_px)
-    row = _RowOfWindows(windows, width_px)
-    for top, following in pairwise([*tops, height_px]):
-        for some in _batches(lefts, windows.batch):
-            pixels = np.stack([read(left, top, windows.size_px) for left in some])
-            logits = network(to_input(pixels).to(device)).float() / temperature
-            row.add(some, torch.softmax(logits, dim=1).cpu().numpy())
-        yield Band(top, row.take(following - top))
+
+    def compute(pixels: NDArray[np.uint8], _: list[int], __: int) -> NDArray[np.float32]:
+        logits = network(to_input(pixels).to(device)).float() / temperature
+        made: NDArray[np.float32] = torch.softmax(logits, dim=1).cpu().numpy()
+        return made
+
+    yield from blended_bands(
+        compute,
+        read,
+        width_px=width_px,
+        height_px=height_px,
+        channels=classes,
+        windows=windows,
+    )
 
 
 def predict_mask(bands: Iterator[Band]) -> NDArray[np.float32]:
     """All bands as one array (K, H, W), for what fits into memory."""
-    return np.concatenate([band.probabilities for band in bands], axis=1)
+    return np.concatenate([band.values for band in bands], axis=1)
 
 
 class _RowOfWindows:
     """What windows said of the rows that the current ones cover, as a weighted mean."""
 
-    def __init__(self, windows: Windows, width_px: int) -> None:
+    def __init__(self, windows: Windows, width_px: int, channels: int) -> None:
         self._side, self._width_px = windows.size_px, width_px
         self._weights = windows.weights()
-        self._reach_px = max(width_px, windows.size_px)
-        self._held = np.zeros((self._side, self._reach_px), dtype=np.float32)
-        self._total = np.zeros((0, self._side, self._reach_px), dtype=np.float32)  # [K, s, reach]
+        reach_px = max(width_px, windows.size_px)
+        self._held = np.zeros((self._side, reach_px), dtype=np.float32)
+        self._total = np.zeros((channels, self._side, reach_px), dtype=np.float32)
 
-    def add(self, lefts: list[int], probabilities: NDArray[np.float32]) -> None:
-        """Add windows (b, K, s, s) by where they begin."""
-        if len(self._total) == 0:
-            self._total = np.zeros((probabilities.shape[1], *self._held.shape), dtype=np.float32)
-        for left, found in zip(lefts, probabilities, strict=True):
+    def add(self, lefts: list[int], values: NDArray[np.float32]) -> None:
+        """Add windows (b, C, s, s) by where they begin."""
+        for left, found in zip(lefts, values, strict=True):
             self._total[:, :, left : left + self._side] += found * self._weights
             self._held[:, left : left + self._side] += self._weights
 
     def take(self, rows: int) -> NDArray[np.float32]:
-        """The upper rows (K, rows, W), which no later window reaches, and move on below them."""
+        """The upper rows (C, rows, W), which no later window reaches, and move on below them."""
         held = self._held[:rows, : self._width_px]
-        done: NDArray[np.float32] = self._total[:, :rows, : self._width_px] / held
+        total = self._total[:, :rows, : self._width_px]
+        done = np.divide(total, held, out=np.zeros_like(total), where=held > 0)
         for kept in (self._total, self._held):
             kept[..., : self._side - rows, :] = kept[..., rows:, :].copy()
             kept[..., self._side - rows :, :] = 0
@@ -170,3 +252,8 @@ class _RowOfWindows:
 def _batches(values: list[int], size: int) -> Iterator[list[int]]:
     for start in range(0, len(values), size):
         yield values[start : start + size]
+
+
+def _overlapping(step: int) -> slice:
+    """The rows of a window that another one, so many rows further on, covers too."""
+    return slice(step, None) if step >= 0 else slice(None, step)

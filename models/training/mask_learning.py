@@ -103,8 +103,17 @@ class MaskLearning:
         build(self._architecture, self.arguments)  # whose arguments are at fault says so now
         return None
 
-    def learn(self, method: str, settings: TrainingSettings, device: str, stages: Stages) -> Learnt:
-        """Train by a method, in a single stage."""
+    def learn(
+        self,
+        method: str,
+        settings: TrainingSettings,
+        device: str,
+        stages: Stages,
+        *,
+        n_folds: int | None = None,
+    ) -> Learnt:
+        """Train by a method, in a single stage; masks are not cross-fitted."""
+        del n_folds
         objective, items = self._objective(method)
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
@@ -173,8 +182,7 @@ def learn_masks(
     draws
         How training tiles are restained at random; None leaves them as they are.
     """
-    if slides_root is not None:
-        release = release.moved_to(slides_root)
+    release = release.with_images_in(slides_root)
     grids = {}
     for slide in release.slides:
         try:

@@ -190,14 +190,14 @@ def _encoder(request: TuningRequest) -> Encoder:
 
 def _tiles(release: TrainingRelease, settings: TileSettings, request: TuningRequest) -> _Tiles:
     """The tiles that `encode` would lay under the same settings, with what the release says of them."""
-    if request.slides_root is not None:
-        release = release.moved_to(request.slides_root)
+    release = release.with_images_in(request.slides_root)
     grids, skipped = {}, {}
     for slide in release.slides:
         image = SlideImage(slide.name, slide.path, slide.fingerprint, slide.mpp, slide.part)
         try:
             with open_image(image, verify=False) as reader:  # verified where its pixels are read
-                grids[slide.name] = tiles_of(slide.name, reader, settings, threads=request.threads)
+                found = tiles_of(slide.name, reader, settings, threads=request.threads)
+                grids[slide.name] = found.grid
         except (SlideError, TileError) as error:
             if not request.allow_missing:
                 raise

@@ -160,6 +160,7 @@ def dice_of(study: Study, arm: tuple[Tiles, MaskObjective], seed: int) -> list[f
             predict_bands(
                 network,
                 _windows_of(pixels),
+                classes=len(study.classes),
                 width_px=truth.shape[1],
                 height_px=truth.shape[0],
                 windows=Windows(size_px=frozen.SEGMENTATION_TILE_PX),

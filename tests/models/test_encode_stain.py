@@ -98,7 +98,7 @@ def test_tiles_are_restained_before_the_encoder_and_the_file_says_from_what_to_w
     assert stain.to_dict() == {"method": "macenko", "reference": REFERENCE.to_dict()}
     own = Stains.from_dict(found.origin.stain or {})
     with open_reader(slides / "DEMO-01.tiff") as reader:
-        grid = tiles_of("DEMO-01", reader, TILES, threads=1)
+        grid = tiles_of("DEMO-01", reader, TILES, threads=1).grid
         estimate = macenko(tissue_pixels(reader, grid), "DEMO-01")
     assert own.to_dict() == estimate.to_dict()
     painted = np.array([0.65, 0.70, 0.29])

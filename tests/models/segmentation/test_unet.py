@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -29,6 +31,17 @@ def test_a_mask_does_not_depend_on_the_rest_of_the_batch() -> None:
         )
 
 
+def test_a_unet_drops_channels_in_training_alone() -> None:
+    torch.manual_seed(0)
+    network = UNet(3, width=8, depth=2, dropout=0.5)
+    images = torch.rand(1, 3, 16, 16)
+    assert not torch.equal(network(images), network(images))
+    network.eval()
+    torch.testing.assert_close(network(images), network(images))
+    network.dropout.p = 0.0
+    torch.testing.assert_close(network.train()(images), network.eval()(images))
+
+
 def test_every_parameter_learns() -> None:
     network = UNet(3, width=8, depth=2)
     network(torch.rand(1, 3, 20, 20)).square().sum().backward()
@@ -41,9 +54,10 @@ def test_every_parameter_learns() -> None:
         ({"classes": 1}, "tells nothing apart"),
         ({"classes": 3, "width": 12}, "multiple of 8"),
         ({"classes": 3, "depth": 0}, "1 to 7"),
+        ({"classes": 3, "dropout": 1.0}, "below 1"),
     ],
 )
-def test_what_cannot_be_a_unet_is_refused(given: dict[str, int], told: str) -> None:
+def test_what_cannot_be_a_unet_is_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         UNet(**given)
 
@@ -57,6 +71,13 @@ def test_networks_of_segmentation_models_pytorch_are_built_by_their_names() -> N
     needs("segmentation_models_pytorch", "seg")
     network = build("smp", {"classes": 4, "decoder": "fpn", "encoder": "resnet18"})
     assert network(torch.rand(2, 3, 64, 64)).shape == (2, 4, 64, 64)
+    dropping = build("smp", {"classes": 4, "dropout": 0.5}).eval()
+    images = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(dropping(images), dropping(images))
+    dropping.get_submodule("segmentation_head").train()
+    assert not torch.equal(dropping(images), dropping(images))
+    with pytest.raises(InputError, match="below 1"):
+        build("smp", {"classes": 4, "dropout": 1.0})
     for wrong in ({"decoder": "nope"}, {"encoder": "nope"}):
         with pytest.raises(InputError, match="no network"):
             build("smp", {"classes": 4, **wrong})
