@@ -172,10 +172,11 @@ class JudgedItems:
                 "judge them apart",
                 model=model,
             )
-        setting = changed_setting(wanted.get("tiling", {}), origin.settings)
+        setting = changed_setting(wanted.get("tiling", origin.settings), origin.settings)
+        which = "" if setting is None else f" ({setting})"
         for what, key, found in (
             ("another encoder", "encoder_sha256", origin.encoder_sha256),
-            (f"other settings of tiles ({setting})", "tiling_sha256", origin.settings_sha256),
+            (f"other settings of tiles{which}", "tiling_sha256", origin.settings_sha256),
         ):
             if wanted.get(key) != found:
                 raise ModelFileError(

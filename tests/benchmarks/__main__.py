@@ -85,7 +85,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
 }
 
 LONG = ("noise", "stain_ablation")
-"""An hour on two cores, and a quarter of one; run where they are named."""
+"""An hour on two cores, and some ten minutes; run where they are named."""
 
 
 def main(names: list[str]) -> None:
