@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adjudicate": ("consensus.commands.adjudication:adjudicate", "Decide what is disputed."),
     "release": ("consensus.commands.releases:release", "Freeze a training set."),
     "encode": ("models.commands.encode:encode", "Turn slides into features."),
+    "tune": ("models.commands.tune:tune", "Fine-tune an encoder on a release."),
     "train": ("models.commands.train:train", "Train a model on a release."),
     "evaluate": (
         "models.commands.evaluate:evaluate",

@@ -44,6 +44,12 @@ _PACKAGES = (
     ("jpype1", "jpype", "as without paquo", False),
     ("psutil", "psutil", "an open QuPath window is not noticed, so projects are not written", False),
     ("torch", "torch", "no models can be trained or applied; everything up to releases works", False),
+    ("h5py", "h5py", "features can't be written or read, so `encode`, `train` and `evaluate` don't work", False),
+    ("safetensors", "safetensors", "no weights can be read or saved; as without torch", False),
+    ("simplejpeg", "simplejpeg", "no tiles can be read, so neither `encode`, `tune` nor `train --model unet` works", False),
+    ("timm", "timm", "of encoders only the small one of one's own tiles works", False),
+    ("segmentation-models-pytorch", "segmentation_models_pytorch", "`train --model smp` doesn't work; unet does", False),
+    ("pyarrow", "pyarrow", "`release export --format parquet` doesn't work; other formats do", False),
     ("psycopg", "psycopg", "the store can't be PostgreSQL; SQLite works", False),
 )  # fmt: skip
 

@@ -16,12 +16,14 @@ from annotation.paths import file_name, inside
 from annotation.slide_images import image_of, unchanged_image
 from annotation.slides import fingerprint
 from models.encoders.encoder import Encoder
+from models.encoding_settings import encoding_settings
 from models.errors import TileError
 from models.features import FeaturesOrigin, around_objects, read_features, write_features
 from models.reader import Reader, open_reader
 from models.reading.ahead import iterate
 from models.reading.plan import plan_reading
 from models.slide_image import SlideImage
+from models.stain.restaining import Restaining, StainNormalisation
 from models.tiling.grid import TileGrid, lay_around, lay_grid
 from models.tiling.mask import TissueMask
 from models.tiling.picture import SlidePicture
@@ -58,6 +60,8 @@ class Encoding:
 
     Attributes
     ----------
+    stain
+        What is done to the colours of tiles; None leaves them as they are.
     to, preview
         Folders for feature files, and for pictures of tissue and tiles where they are wanted.
     batch
@@ -70,10 +74,16 @@ class Encoding:
 
     tiles: TileSettings
     to: Path
+    stain: StainNormalisation | None = None
     preview: Path | None = None
     batch: int = 64
     threads: int = 2
     allow_missing: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides a slide's features beside the encoder, as it stands in their files."""
+        return encoding_settings(self.tiles, self.stain)
 
 
 @dataclass(frozen=True)
@@ -112,11 +122,13 @@ def encode_slide(
         The slide has no image, or not the one that was added.
     TileError
         It has no tissue, or tiles that can't be read.
+    StainError
+        Its colours shall be changed, and can't be estimated.
     """
     begin_s = time.monotonic()
     path = inside(encoding.to, file_name(slide.name, ".h5"))
     with open_image(slide, verify=not path.is_file()) as reader:
-        origin = _origin(slide, reader, encoder, encoding.tiles)
+        origin = _origin(slide, reader, encoder, encoding)
         around = None
         if slide.centres is not None:
             around = replace(
@@ -141,7 +153,11 @@ def encode_slide(
                 allow_missing=encoding.allow_missing,
             ).grid
         )
-        blocks = _features(reader, grid, encoder, encoding, unreadable, progress)
+        restained = None
+        if encoding.stain is not None:
+            restained = encoding.stain.of_slide(reader, grid, allow_missing=encoding.allow_missing)
+            origin = replace(origin, stain=restained.found.to_dict())
+        blocks = _features(reader, grid, encoder, encoding, restained, unreadable, progress)
         coordinates = np.column_stack([grid.x_px, grid.y_px])
         if encoding.allow_missing:
             # Which tiles there are is known when all of them have been read.
@@ -212,9 +228,9 @@ def tiles_of(
 
 
 def _origin(
-    slide: SlideImage, reader: Reader, encoder: Encoder, settings: TileSettings
+    slide: SlideImage, reader: Reader, encoder: Encoder, encoding: Encoding
 ) -> FeaturesOrigin:
-    record = reader.slide
+    record, settings = reader.slide, encoding.tiles
     return FeaturesOrigin(
         slide=slide.name,
         fingerprint=slide.fingerprint or fingerprint(record.path),
@@ -222,7 +238,9 @@ def _origin(
         height_px=record.height_px,
         mpp=record.mpp,
         side_px=plan_reading(record, mpp=settings.mpp, size_px=settings.size_px).side_px,
-        settings=settings.to_dict() if slide.centres is None else around_objects(settings),
+        settings=(
+            encoding.settings if slide.centres is None else around_objects(encoding.settings)
+        ),
         encoder=encoder.spec.name,
         encoder_sha256=encoder.sha256,
         weights=encoder.weights,
@@ -257,6 +275,7 @@ def _features(
     grid: TileGrid,
     encoder: Encoder,
     encoding: Encoding,
+    restained: Restaining | None,
     unreadable: list[int],
     progress: Progress | None,
 ) -> Iterator[NDArray[np.float32] | NDArray[np.float16]]:
@@ -276,7 +295,7 @@ def _features(
         ahead=2 * encoding.batch,
         missing=missing if encoding.allow_missing else None,
     ):
-        waiting.append(encoder.prepared(tile))
+        waiting.append(encoder.prepared(tile if restained is None else restained(tile)))
         if len(waiting) == encoding.batch:
             yield encoder.features(np.stack(waiting))
             waiting.clear()

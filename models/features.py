@@ -26,17 +26,18 @@ from annotation.paths import replacing
 from models.errors import TileError
 from models.extras import needs
 from models.hdf5_files import OpenedHdf5
-from models.tiling.settings import TileSettings
 
 __all__ = [
     "FORMAT",
     "Features",
     "FeaturesOrigin",
     "around_objects",
+    "changed_setting",
     "read_coordinates",
     "read_features",
     "read_origin",
     "read_rows",
+    "settings_sha256",
     "write_features",
 ]
 
@@ -45,6 +46,7 @@ FORMAT = "pathquorum-features/1"
 _MOST_FEATURES = 65_536
 _CHUNK_BYTES = 1 << 20
 _AROUND, _OBJECTS = "around", "objects"
+_TABLES = ("settings", "stain")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -70,6 +72,9 @@ class FeaturesOrigin:
         What was computed in: `float32`, `float16` or `bfloat16`.
     missing
         How many tiles could not be read and were left out.
+    stain
+        The slide's own stains or colours, from which its tiles were brought to the reference that
+        stands in the settings; None where colours stayed as they were.
     """
 
     slide: str
@@ -84,6 +89,7 @@ class FeaturesOrigin:
     weights: str
     precision: str
     missing: int = 0
+    stain: Mapping[str, Any] | None = None
 
     @property
     def of_objects(self) -> bool:
@@ -93,13 +99,13 @@ class FeaturesOrigin:
     @property
     def settings_sha256(self) -> str:
         """SHA-256 of the settings, in hexadecimal."""
-        return hashlib.sha256(_settings_text(self.settings).encode()).hexdigest()
+        return settings_sha256(self.settings)
 
     def differs_from(self, other: FeaturesOrigin) -> str | None:
         """The first thing in which two files' origins differ, in a few words; None if in nothing."""
         if self.fingerprint != other.fingerprint:
             return "the slide's file"
-        if changed := _changed(self.settings, other.settings):
+        if changed := changed_setting(self.settings, other.settings):
             return f"the setting {changed}"
         if self.encoder_sha256 != other.encoder_sha256:
             return "the encoder"
@@ -135,9 +141,9 @@ class Features:
     features: NDArray[np.float32] | NDArray[np.float16]
 
 
-def around_objects(settings: TileSettings) -> dict[str, Any]:
-    """How the settings of tiles that stand around objects are written down."""
-    return {**settings.to_dict(), _AROUND: _OBJECTS}
+def around_objects(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """How settings are written down where tiles stand around objects."""
+    return {**settings, _AROUND: _OBJECTS}
 
 
 def write_features(
@@ -172,7 +178,8 @@ def write_features(
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["format"] = FORMAT
         for name, value in {**vars(origin), "settings_sha256": origin.settings_sha256}.items():
-            file.attrs[name] = _settings_text(value) if name == "settings" else value
+            if value is not None:
+                file.attrs[name] = _settings_text(value) if name in _TABLES else value
         file.create_dataset(
             "coordinates", data=np.asarray(coordinates, np.float64), fletcher32=True
         )
@@ -268,17 +275,24 @@ def read_rows(path: Path, rows: NDArray[np.int64]) -> NDArray[np.float32] | NDAr
     return found
 
 
+def settings_sha256(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of settings, in hexadecimal; of those of tiles alone it is `TileSettings.sha256`."""
+    return hashlib.sha256(_settings_text(settings).encode()).hexdigest()
+
+
 def _settings_text(settings: Mapping[str, Any]) -> str:
     """The settings in the one form that is hashed, which `TileSettings.sha256` hashes too."""
     return json.dumps(settings, sort_keys=True, separators=(",", ":"))
 
 
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> str | None:
-    """The dotted name of the first setting that differs."""
+def changed_setting(
+    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
+) -> str | None:
+    """The dotted name of the first setting that differs; None where none does."""
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            if inner := _changed(old, new, f"{prefix}{name}."):
+            if inner := changed_setting(old, new, f"{prefix}{name}."):
                 return inner
         elif old != new:
             return prefix + name
@@ -304,10 +318,7 @@ class _Opened(OpenedHdf5):
             self.refuse("its slide or its tiles have no size")
         if not _SHA256.fullmatch(self.text("encoder_sha256")):
             self.refuse("its encoder_sha256 is no SHA-256")
-        try:
-            settings = msgspec.json.decode(self.text("settings"), type=dict[str, Any])
-        except msgspec.DecodeError:
-            self.refuse("its settings are no JSON object")
+        settings = self.mapping("settings")
         origin = FeaturesOrigin(
             slide=self.text("slide"),
             fingerprint=self.text("fingerprint"),
@@ -321,7 +332,15 @@ class _Opened(OpenedHdf5):
             weights=self.text("weights"),
             precision=self.text("precision"),
             missing=int(self.attributes["missing"]),
+            stain=self.mapping("stain") if "stain" in self.attributes else None,
         )
         if origin.settings_sha256 != self.text("settings_sha256"):
             self.refuse("its settings are not those that their hash was made of")
         return origin
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """An attribute that is a table, as JSON."""
+        try:
+            return msgspec.json.decode(self.text(name), type=dict[str, Any])
+        except msgspec.DecodeError:
+            self.refuse(f"its {name} is no JSON object")

@@ -60,6 +60,8 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     method, found, training
         The noise-robust method, its parameters and what it found of the raters, and the settings of
         the loop.
+    augmentation
+        How items were changed at random while they were learnt: ``{"stain": {"scale", "shift"}}``.
     temperature
         By which logits are divided before they become probabilities; 1 where nobody fitted it.
     metrics
@@ -84,6 +86,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     method: str
     training: dict[str, Any]
     found: dict[str, Any] = msgspec.field(default_factory=dict)
+    augmentation: dict[str, Any] = msgspec.field(default_factory=dict)
     temperature: float = 1.0
     metrics: dict[str, Any] = msgspec.field(default_factory=dict)
     notes: list[str] = msgspec.field(default_factory=list)

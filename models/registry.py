@@ -124,5 +124,6 @@ def _config(description: ModelDescription) -> dict[str, Any]:
         "ordered": description.ordered,
         "input": description.input,
         "training": description.training,
+        "augmentation": description.augmentation,
         "notes": description.notes,
     }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from models.datasets.releases import TrainingRelease
     from models.encoders.encoder import Encoder
     from models.encoding import EncodedSlide, Encoding, SlideImage
+    from models.stain.restaining import StainNormalisation
     from models.tiling.settings import TileSettings, TissueSettings
 
 _TOLD_EVERY_S = 10.0
@@ -65,6 +66,17 @@ _NAMED = 5
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE.toml",
     help="What counts as tissue: any of the settings that stand in feature files under `tissue`.",
+)
+@click.option(
+    "--stain",
+    type=click.Choice(["macenko", "vahadane", "reinhard"]),
+    help="Bring the colours of each slide to a reference, by what its tissue shows of its stains.",
+)
+@click.option(
+    "--stain-reference",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="SLIDE",
+    help="A slide's file whose colours the others shall have; default: a published reference.",
 )
 @click.option(
     "--slide-mpp", type=float, help="Microns per pixel of --slides whose files don't say."
@@ -126,6 +138,8 @@ def encode(
     overlap: int,
     edge: Any,
     tissue_file: Path | None,
+    stain: Any,
+    stain_reference: Path | None,
     slide_mpp: float | None,
     to: Path,
     preview: Path | None,
@@ -147,6 +161,7 @@ def encode(
     from models.encoders.spec import SELF_SUPERVISED_NAME
     from models.encoding import Encoding
     from models.extras import needs
+    from models.features import settings_sha256
     from models.tiling.settings import TileSettings
 
     for module in ("torch", "h5py", "safetensors"):
@@ -169,6 +184,7 @@ def encode(
     encoding = Encoding(
         tiles=settings,
         to=to,
+        stain=_stain(stain, stain_reference, settings, slide_mpp, threads=threads),
         preview=preview,
         batch=batch,
         threads=threads,
@@ -194,8 +210,8 @@ def encode(
         "weights": ready.weights,
         "precision": ready.precision,
         "device": ready.device.type,
-        "settings": settings.to_dict(),
-        "settings_sha256": settings.sha256,
+        "settings": encoding.settings,
+        "settings_sha256": settings_sha256(encoding.settings),
         "to": str(to),
         "slides": [slide.to_dict() for slide in done],
         "notes": _notes(ready, settings),
@@ -274,6 +290,29 @@ def _tissue(path: Path | None) -> TissueSettings:
         raise InputError(f"tissue file {str(path)!r}: {error}", path=path) from None
 
 
+def _stain(
+    method: Any,
+    reference: Path | None,
+    tiles: TileSettings,
+    slide_mpp: float | None,
+    *,
+    threads: int,
+) -> StainNormalisation | None:
+    from models.encoding import SlideImage, open_image, tiles_of
+    from models.stain.restaining import StainNormalisation
+
+    if method is None:
+        if reference is not None:
+            raise click.UsageError("Say with --stain how slides are brought to --stain-reference.")
+        return None
+    stain = StainNormalisation.to_common_reference(method)
+    if reference is None:
+        return stain
+    with open_image(SlideImage(reference.stem, str(reference), mpp=slide_mpp)) as reader:
+        grid = tiles_of(reference.stem, reader, tiles, threads=threads).grid
+        return stain.with_reference(reader, grid)
+
+
 def _trained(
     invocation: Invocation,
     images: Sequence[SlideImage],
@@ -289,6 +328,7 @@ def _trained(
         encoding.to / "encoder",
         [image for image in images if image.part in ("", "train")],
         encoding.tiles,
+        encoding.stain,
         seed=seed,
         device=device,
         threads=encoding.threads,

@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     help="A model to hold it against; default: the one that was trained beside it.",
 )
 @click.option(
+    "--baseline-features",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The features that --baseline takes, if they are others: of another staining or encoder.",
+)
+@click.option(
     "--calibrate",
     is_flag=True,
     help="Fit the temperature on the part calibration and write it into the model.",
@@ -72,6 +77,7 @@ def evaluate(
     part: str,
     folder: Path,
     baseline: str | None,
+    baseline_features: Path | None,
     calibrate: bool,
     review: Path | None,
     external: str | None,
@@ -90,6 +96,8 @@ def evaluate(
     from models.evaluation.written import write_evaluation
     from models.training.devices import device_named
 
+    if baseline is None and baseline_features is not None:
+        raise click.UsageError("Say with --baseline whose features --baseline-features are.")
     request = Request(
         release=release,
         features=features,
@@ -99,6 +107,7 @@ def evaluate(
         seed=seed,
         calibrate=calibrate,
         allow_missing=allow_missing,
+        baseline_features=baseline_features,
         external=external,
     )
     written = write_evaluation(

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from annotation.terminal import Invocation, Outcome, command, table
+from models.commands.training_options import loop_options, stopped_outcome, watching
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from models.training.loop import Progress
 
 MODELS = ("abmil", "clam-sb", "mean", "max", "tile-mlp", "unet", "smp")
 METHODS = (
@@ -27,9 +23,6 @@ METHODS = (
     "label-smoothing",
     "ousm",
 )
-
-STOPPED = 75
-"""The exit status after SIGTERM or SIGUSR1: EX_TEMPFAIL, "try again later"."""
 
 
 @click.command(short_help="Train a model on a release.")
@@ -64,17 +57,10 @@ STOPPED = 75
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A TOML file with the tables [training], [model] and [tiles]; options go before it.",
+    help="A TOML file with the tables [training], [model], [tiles] and [stain_augmentation]; options "
+    "go before it.",
 )
-@click.option("--epochs", type=int, help="Passes over the data.")
-@click.option("--batch", type=int, help="Items a step.")
-@click.option("--learning-rate", type=float, help="The highest of the schedule.")
-@click.option("--seed", type=int, help="Of weights, order and draws; default 0.")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]))
-@click.option("--metric", help="A figure whose best epoch is kept; default: the last epoch is.")
-@click.option("--patience", type=int, help="Epochs without a better figure that end it.")
-@click.option("--checkpoint-minutes", type=float, help="Time between checkpoints; default 10.")
-@click.option("--leave-out-site", "site", metavar="SITE", help="Hold this site out entirely.")
+@loop_options
 @click.option("--no-baseline", is_flag=True, help="Train nothing on the majority's labels beside.")
 @click.option(
     "--slide-label",
@@ -96,7 +82,6 @@ STOPPED = 75
     "`evaluate` then doubts labels of the training as well. em-net and ousm do so anyway.",
 )
 @click.option("--allow-missing", is_flag=True, help="Leave out slides whose features are missing.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @command
 def train(
     invocation: Invocation,
@@ -151,6 +136,7 @@ def train(
         training={**written.training, **given},
         arguments=written.model,
         tiles=written.tiles,
+        stain_augmentation=written.stain_augmentation,
         site=site,
         baseline=not no_baseline,
         slide_label=rule,
@@ -159,38 +145,12 @@ def train(
         device=device_named(device),
     )
     try:
-        with _watching(quiet=invocation.as_json or invocation.log_json) as watch:
+        with watching(quiet=invocation.as_json or invocation.log_json) as watch:
             document = run_training(invocation.store, request, say=invocation.say, watch=watch)
     except TrainingStoppedError as stopped:
-        message = str(stopped)
-        return Outcome(
-            {"state": "stopped", "model": name, "folder": str(folder), "reason": message},
-            lambda console: console.print(message, markup=False, soft_wrap=True),
-            status=STOPPED,
-        )
+        return stopped_outcome(stopped, folder, model=name)
     require_none_left_out(document["skipped"], f"the model is in {document['folder']}")
     return Outcome({"state": "done", **document}, lambda console: _show(console, document))
-
-
-@contextmanager
-def _watching(*, quiet: bool) -> Iterator[Callable[[str, str], Progress]]:
-    """A bar a stage, on standard error where somebody looks."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    with Bars(
-        console=Console(stderr=True), disable=quiet or not sys.stderr.isatty(), transient=True
-    ) as bars:
-
-        def watch(method: str, stage: str) -> Progress:
-            bar = bars.add_task(f"{method}, {stage}", total=None)
-
-            def tell(step: int, steps: int, loss: float) -> None:
-                bars.update(bar, completed=step, total=steps)
-
-            return tell
-
-        yield watch
 
 
 def _show(console: Console, document: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from annotation.errors import RefusedError
 from annotation.paths import file_name, inside
 from models.datasets.releases import ReleasedSlide
 from models.errors import TileError
-from models.features import FeaturesOrigin, read_coordinates
+from models.features import FeaturesOrigin, changed_setting, read_coordinates
 
 __all__ = ["FeatureFile", "FeatureFiles", "feature_files"]
 
@@ -109,9 +109,14 @@ def _require_of_slide(slide: ReleasedSlide, origin: FeaturesOrigin, path: Path) 
 
 
 def _require_alike(first: FeatureFile, origin: FeaturesOrigin, path: Path) -> None:
+    setting = changed_setting(first.origin.settings, origin.settings)
     for what, one, other in (
         ("encoder", first.origin.encoder_sha256, origin.encoder_sha256),
-        ("settings of the tiles", first.origin.settings_sha256, origin.settings_sha256),
+        (
+            f"settings of the tiles ({setting})",
+            first.origin.settings_sha256,
+            origin.settings_sha256,
+        ),
         ("precision", first.origin.precision, origin.precision),
     ):
         if one != other:

@@ -20,11 +20,19 @@ __all__ = ["SlidePixels"]
 _MOST_OPEN = 8
 
 
+class _OpenReaders(OrderedDict[int, Reader]):
+    """The readers of one thread by slide; they are closed when the thread ends and nobody has them."""
+
+    def __del__(self) -> None:
+        for reader in self.values():
+            reader.close()
+
+
 class SlidePixels:
     """Reads tiles of a release's slides.
 
     Each thread has handles of its own, at most 8 at a time; a process that was forked or started
-    anew opens its own.
+    anew opens its own, and handles are closed with their thread.
 
     Raises
     ------
@@ -46,8 +54,8 @@ class SlidePixels:
 
     def _reader(self, slide: int) -> Reader:
         if getattr(self._open, "process", None) != os.getpid():
-            self._open.process, self._open.readers = os.getpid(), OrderedDict()
-        readers: OrderedDict[int, Reader] = self._open.readers
+            self._open.process, self._open.readers = os.getpid(), _OpenReaders()
+        readers: _OpenReaders = self._open.readers
         if slide not in readers:
             if len(readers) >= _MOST_OPEN:
                 readers.popitem(last=False)[1].close()
@@ -58,9 +66,7 @@ class SlidePixels:
 
     def close(self) -> None:
         """Close what this thread has open."""
-        for reader in getattr(self._open, "readers", {}).values():
-            reader.close()
-        self._open = threading.local()
+        vars(self._open).clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_images": self._images}

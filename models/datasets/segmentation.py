@@ -74,21 +74,32 @@ class SegmentationDataset(Dataset[MaskedTile]):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> MaskedTile:
-        slide, row = int(self.slide[index]), int(self.row[index])
+        slide, x_px, y_px = self._place(index)
         grid = self._grids[slide]
-        x_px, y_px = float(grid.x_px[row]), float(grid.y_px[row])
-        size_px = grid.settings.size_px
-        pixels = self._pixels.read(slide, x_px, y_px, mpp=grid.settings.mpp, size_px=size_px)
-        mask = self._masks[slide].tile(x_px, y_px, grid.side_px, size_px)
+        mask = self._masks[slide].tile(x_px, y_px, grid.side_px, grid.settings.size_px)
         return MaskedTile(
             index=index,
-            pixels=torch.from_numpy(pixels).permute(2, 0, 1).contiguous(),  # [h, w, 3] -> [3, h, w]
+            pixels=torch.from_numpy(self.pixels(index))
+            .permute(2, 0, 1)
+            .contiguous(),  # [h, w, 3] -> [3, h, w]
             posterior=torch.from_numpy(mask.posterior),
             hard=torch.from_numpy(mask.hard),
             votes=torch.from_numpy(mask.votes),
             in_domain=torch.from_numpy(mask.in_domain),
             labelled=torch.from_numpy(mask.labelled),
         )
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """A tile without its masks, (h, w, 3)."""
+        slide, x_px, y_px = self._place(index)
+        settings = self._grids[slide].settings
+        return self._pixels.read(slide, x_px, y_px, mpp=settings.mpp, size_px=settings.size_px)
+
+    def _place(self, index: int) -> tuple[int, float, float]:
+        """The number of a tile's slide, and its upper left corner in level-0 pixels."""
+        slide, row = int(self.slide[index]), int(self.row[index])
+        grid = self._grids[slide]
+        return slide, float(grid.x_px[row]), float(grid.y_px[row])
 
     @property
     def fingerprints(self) -> list[str | None]:

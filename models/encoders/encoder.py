@@ -41,6 +41,7 @@ __all__ = [
     "Encoder",
     "chosen_device",
     "load_encoder",
+    "made_by",
     "normalised",
     "note_on",
     "save_encoder",
@@ -225,6 +226,25 @@ def spec_beside(weights: Path) -> EncoderSpec | None:
     """The spec in a folder of weights that this package wrote; None where there is none."""
     path = (weights if weights.is_dir() else weights.parent) / SPEC_FILE
     return read_spec(path) if path.is_file() else None
+
+
+def made_by(folder: Path) -> dict[str, Any]:
+    """Settings and figures of the training that wrote an encoder's folder; empty where none did.
+
+    Raises
+    ------
+    ModelFileError
+        Its weights can't be read.
+    """
+    path = find_weights(folder)
+    told = read_weights(path).metadata.get("made_by", "{}")
+    try:
+        return msgspec.json.decode(told, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise ModelFileError(
+            f"{str(path)!r} doesn't say how it was made; remove the folder, or name another",
+            path=path,
+        ) from None
 
 
 def chosen_device(name: str) -> torch.device:

@@ -8,7 +8,7 @@ Shapes: B tiles of a batch, S side of a tile, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -30,6 +30,7 @@ from models.targets import Targets
 __all__ = ["FineTuning", "FineTuningTask", "LabelledTiles", "save_fine_tuned"]
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Augmentation = Callable[[NDArray[np.uint8], int, np.random.Generator], NDArray[np.uint8]]
 
 
 class LabelledTiles(Protocol):
@@ -80,6 +81,8 @@ class FineTuningTask:
         Numbers of tiles; those that weigh nothing are left out.
     seed
         Of the classifier's and the adapters' first weights.
+    augment
+        Changes the colours of a tile, given with its number; turns and reflections are drawn anyway.
 
     Raises
     ------
@@ -96,7 +99,9 @@ class FineTuningTask:
         tuning: FineTuning,
         *,
         seed: int = 0,
+        augment: Augmentation | None = None,
     ) -> None:
+        self._augment = augment
         self._spec = encoder.spec
         self._tiles = tiles
         self._device = encoder.device
@@ -119,7 +124,7 @@ class FineTuningTask:
         return len(self._train)
 
     def load(self, indices: NDArray[np.int64], rng: np.random.Generator) -> Batch:
-        """A batch of tiles, turned and mirrored at random."""
+        """A batch of tiles, restained if so wished, turned and mirrored at random."""
         return self._batch(self._train[indices], rng)
 
     def loss(self, batch: Batch) -> torch.Tensor:
@@ -152,6 +157,9 @@ class FineTuningTask:
     def _batch(self, chosen: NDArray[np.int64], rng: np.random.Generator | None) -> Batch:
         pixels = self._tiles.load(chosen).permute(0, 2, 3, 1).numpy()  # [B, S, S, 3]
         if rng is not None:
+            if self._augment is not None:
+                numbered = zip(pixels, chosen.tolist(), strict=True)
+                pixels = np.stack([self._augment(tile, item, rng) for tile, item in numbered])
             pixels = turned(pixels, rng)
         size, by = self._spec.input_px, self._spec.interpolation
         prepared = np.stack([resized(np.ascontiguousarray(tile), size, by) for tile in pixels])
@@ -166,7 +174,7 @@ class FineTuningTask:
 def save_fine_tuned(
     folder: Path, task: FineTuningTask, tuning: FineTuning, made_by: Mapping[str, Any]
 ) -> None:
-    """Merge adapters and save the encoder as a folder that `encode --weights` reads.
+    """Merge adapters and save the encoder as a folder that `encode --encoder` reads.
 
     Parameters
     ----------

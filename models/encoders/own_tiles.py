@@ -11,10 +11,17 @@ from numpy.typing import NDArray
 
 from annotation.errors import PathquorumError
 from models.encoders.built_in import SELF_SUPERVISED
-from models.encoders.encoder import SELF_TRAINED, chosen_device, save_encoder, spec_beside
+from models.encoders.encoder import (
+    SELF_TRAINED,
+    chosen_device,
+    made_by,
+    save_encoder,
+    spec_beside,
+)
 from models.encoders.self_supervised import train_encoder
 from models.encoding import SlideImage, open_image, tiles_of
 from models.reading.ahead import iterate
+from models.stain.restaining import StainNormalisation
 from models.tiling.settings import TileSettings
 from models.training.loop import Progress
 
@@ -27,6 +34,7 @@ def own_encoder(
     folder: Path,
     slides: Sequence[SlideImage],
     settings: TileSettings,
+    stain: StainNormalisation | None = None,
     *,
     seed: int,
     device: str,
@@ -40,6 +48,8 @@ def own_encoder(
     ----------
     slides
         Of a release those of its training part, so that the others stay unseen.
+    stain
+        What is done to the tiles' colours.
     told
         Told what is done and why.
 
@@ -50,17 +60,23 @@ def own_encoder(
     """
     spec = replace(SELF_SUPERVISED, input_px=settings.size_px, mpp=settings.mpp)
     there = spec_beside(folder) if folder.is_dir() else None
-    if there == spec:
+    wanted = None if stain is None else stain.to_dict()
+    if there == spec and made_by(folder).get("stain") == wanted:
         told(f"The encoder in {folder} is taken as it is; remove it to train another.")
         return folder
     if there is not None:
         told(f"The encoder in {folder} is of other tiles; it is trained again.")
-    tiles = sample_tiles(slides, settings, seed=seed, threads=threads, told=told)
+    tiles = sample_tiles(slides, settings, stain, seed=seed, threads=threads, told=told)
     told(f"Training a small encoder on {len(tiles):,} tiles of {len(slides)} slides.")
-    network, made_by = train_encoder(
+    network, trained = train_encoder(
         tiles, spec, seed=seed, device=chosen_device(device), progress=progress
     )
-    facts = {**made_by, "settings_sha256": settings.sha256, "slides": [s.name for s in slides]}
+    facts = {
+        **trained,
+        "settings_sha256": settings.sha256,
+        "stain": wanted,
+        "slides": [s.name for s in slides],
+    }
     save_encoder(folder, spec, network, weights=SELF_TRAINED, made_by=facts)
     return folder
 
@@ -68,6 +84,7 @@ def own_encoder(
 def sample_tiles(
     slides: Sequence[SlideImage],
     settings: TileSettings,
+    stain: StainNormalisation | None = None,
     *,
     seed: int,
     threads: int,
@@ -86,8 +103,9 @@ def sample_tiles(
             with open_image(slide) as reader:
                 grid = tiles_of(slide.name, reader, settings, threads=threads).grid
                 chosen = np.sort(rng.permutation(len(grid))[:of_slide])
+                restained = None if stain is None else stain.of_slide(reader, grid)
                 taken += [
-                    tile
+                    tile if restained is None else restained(tile)
                     for _, tile in iterate(
                         reader,
                         grid.x_px[chosen],

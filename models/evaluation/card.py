@@ -305,7 +305,10 @@ def _settings(model: ChosenModel) -> list[tuple[str, str]]:
     """How the model was built and trained, a line each."""
     described = model.trained.description
     found = [(f"{described.method}: {key}", value) for key, value in described.found.items()]
-    listed = [*described.arguments.items(), *described.training.items(), *found]
+    drawn = [(f"{key} augmentation", value) for key, value in described.augmentation.items()]
+    stain = described.input.get("tiling", {}).get("stain")
+    brought = [] if stain is None else [("stain normalisation", stain["method"])]
+    listed = [*described.arguments.items(), *described.training.items(), *brought, *drawn, *found]
     told = [(name, _value(value)) for name, value in listed]
     return [(name, text) for name, text in told if len(text) <= _FOUND_HIDDEN]
 

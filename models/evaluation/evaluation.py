@@ -61,6 +61,8 @@ class Request:
     features, slides_root
         The folder of the features, for a model of these; for one of masks where the images lie now,
         or None where they lay.
+    baseline_features
+        The folder of the features that the baseline takes; None: the same.
     bootstrap, seed
         Replicates over patients.
     calibrate
@@ -79,6 +81,7 @@ class Request:
     seed: int = 0
     calibrate: bool = False
     allow_missing: bool = False
+    baseline_features: Path | None = None
     external: str | None = None
 
 
@@ -108,8 +111,9 @@ def evaluate(
     described = model.trained.description
     items = _judgeable(release, described, request)
     slides = slides_of_part(described, release, items.slides, request.part)
-    for one in (model, *([baseline] if baseline else [])):
-        items.require_fit(one.trained.description, one.name)
+    theirs = items if baseline is None else _of_baseline(release, items, baseline, request)
+    for one, data in ((model, items), *([(baseline, theirs)] if baseline else [])):
+        data.require_fit(one.trained.description, one.name)
         require_unseen(session, one.trained.description, slides, model=one.name, part=request.part)
     fitted, unfitted = _temperature(model, release, items, request)
     value = fitted.value if fitted and request.calibrate else described.temperature
@@ -155,7 +159,7 @@ def evaluate(
         "notes": [*_notes(model, request.part, fitted), *found.notes, *notes],
     }
     if baseline is not None:
-        base = items.predict(baseline.trained, slides)
+        base = theirs.predict(baseline.trained, slides)
         beside = _overall(
             base.at(baseline.trained.description.temperature),
             None if base.called is None else base.calls(),
@@ -198,6 +202,22 @@ def _external(
         return draws, _overall(judged, None if found.called is None else called, method, draws)
 
     return external_document(request.external, request.part, sides, figures_of)
+
+
+def _of_baseline(
+    release: TrainingRelease, items: Judgeable, baseline: ChosenModel, request: Request
+) -> Judgeable:
+    """What the baseline takes: the same, or other features of the same items."""
+    if request.baseline_features is None:
+        return items
+    own = replace(request, features=request.baseline_features)
+    theirs = _judgeable(release, baseline.trained.description, own)
+    if not isinstance(items, JudgedItems) or not isinstance(theirs, JudgedItems):
+        raise InputError(
+            "--baseline-features are of models that take features; leave them out for masks"
+        )
+    items.require_same(theirs, request.baseline_features)
+    return theirs
 
 
 def _judgeable(

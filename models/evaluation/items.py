@@ -16,11 +16,11 @@ from annotation.paths import file_name, inside
 from models.datasets.bags import BagDataset, bag_dataset
 from models.datasets.releases import TrainingRelease
 from models.datasets.tiles import TileDataset, feature_objects, feature_tiles
-from models.errors import ModelFileError
+from models.errors import ModelFileError, TileError
 from models.evaluation.doubts import THE_MODEL, Doubt, Place, doubts_of
 from models.evaluation.figures import scored
 from models.evaluation.predicted import Predicted
-from models.features import FeaturesOrigin, read_origin
+from models.features import FeaturesOrigin, changed_setting, read_origin
 from models.labels.slide_labels import SlideLabelRule
 from models.mil.networks import BagClassifier
 from models.mil.training import predict
@@ -118,6 +118,26 @@ class JudgedItems:
             doubts += doubts_of(of, self.places(numbers[rows]), part=part, by=by)
         return doubts, int((numbers == OPEN).sum())
 
+    def require_same(self, others: JudgedItems, folder: Path) -> None:
+        """Refuse features of other slides or tiles, whose items can't be paired with these.
+
+        Parameters
+        ----------
+        folder
+            Of the others.
+
+        Raises
+        ------
+        TileError
+            With the folder.
+        """
+        if self._keys() != others._keys():
+            raise TileError(
+                f"the features in {folder} are of other {self.kind}s than those the model is judged "
+                "on; encode the same slides with the same tiles",
+                path=folder,
+            )
+
     def _keys(self) -> list[tuple[str, float, float]]:
         return [
             _key(place.slide, place.x_px, place.y_px)
@@ -152,9 +172,11 @@ class JudgedItems:
                 "judge them apart",
                 model=model,
             )
+        setting = changed_setting(wanted.get("tiling", origin.settings), origin.settings)
+        which = "" if setting is None else f" ({setting})"
         for what, key, found in (
             ("another encoder", "encoder_sha256", origin.encoder_sha256),
-            ("other settings of tiles", "tiling_sha256", origin.settings_sha256),
+            (f"other settings of tiles{which}", "tiling_sha256", origin.settings_sha256),
         ):
             if wanted.get(key) != found:
                 raise ModelFileError(

@@ -18,6 +18,7 @@ from annotation.slides import fingerprint
 from consensus.columns import NEGATIVE_NAMES
 from models.encoders.encoder import Encoder, note_on
 from models.encoding import SlideImage, TissueTiles, open_image, tiles_of
+from models.encoding_settings import tiles_and_stain
 from models.model_file import TrainedModel
 from models.prediction.dropout import dropout_layers
 from models.prediction.ensemble import Pass, kind_of, passes_of, require_together
@@ -36,6 +37,7 @@ from models.prediction.tile_features import (
     require_features,
 )
 from models.reader import Reader
+from models.stain.restaining import StainNormalisation
 from models.tiling.settings import TileSettings
 from models.training.request import BAGS, MASKS, TILES
 
@@ -84,8 +86,8 @@ class Predictor:
         One, or those of an ensemble.
     kind, classes
         What they learnt from, and what they tell apart.
-    tiles
-        How tiles are laid and read, as in their training.
+    tiles, stain
+        How tiles are laid and read, and what is done to their colours, as in their training.
     """
 
     def __init__(
@@ -97,11 +99,12 @@ class Predictor:
         *,
         kind: Kind,
         tiles: TileSettings,
+        stain: StainNormalisation | None,
         whole_model: bool,
     ) -> None:
         self.members, self.settings = tuple(members), settings
         self.encoder, self.features = encoder, features
-        self.kind, self.tiles = kind, tiles
+        self.kind, self.tiles, self.stain = kind, tiles, stain
         self.classes = tuple(members[0].description.classes)
         self._whole_model = whole_model
 
@@ -137,6 +140,7 @@ class Predictor:
         kind = kind_of(members[0])
         wanted = members[0].description.input
         require_features(wanted, encoder, features, kind)
+        tiles, stain = tiles_and_stain(wanted["tiling"])
         for member in members:
             member.network.to(device).eval()
         whole_model = False
@@ -155,7 +159,8 @@ class Predictor:
             features,
             settings,
             kind=kind,
-            tiles=TileSettings.from_dict(wanted["tiling"]),
+            tiles=tiles,
+            stain=stain,
             whole_model=whole_model,
         )
 
@@ -180,6 +185,8 @@ class Predictor:
             The slide has no image, or not the one that was added.
         TileError
             It has no tissue, or tiles that can't be read.
+        StainError
+            Its colours were changed in training, and can't be estimated here.
         """
         with open_image(image) as reader:
             digest = image.fingerprint or fingerprint(reader.slide.path)
@@ -223,6 +230,7 @@ class Predictor:
                 reader,
                 tissue,
                 self.encoder,
+                None if self.stain is None else self.stain.of_slide(reader, grid),
                 self.settings,
                 whole_model=self._whole_model,
                 progress=progress,

@@ -25,6 +25,7 @@ from models.prediction.settings import PredictionSettings
 from models.prediction.slide_file import Kind
 from models.reader import Reader
 from models.reading.ahead import iterate
+from models.stain.restaining import Restaining
 from models.training.request import MASKS
 
 __all__ = [
@@ -107,6 +108,7 @@ def encoded_tiles(
     reader: Reader,
     tissue: TissueTiles,
     encoder: Encoder,
+    restained: Restaining | None,
     settings: PredictionSettings,
     *,
     whole_model: bool,
@@ -116,6 +118,8 @@ def encoded_tiles(
 
     Parameters
     ----------
+    restained
+        What is done to the slide's colours; None leaves them as they are.
     whole_model
         Whether passes thin the encoder.
     """
@@ -130,7 +134,7 @@ def encoded_tiles(
         threads=settings.threads,
         ahead=2 * settings.batch,
     ):
-        waiting.append(encoder.prepared(tile))
+        waiting.append(encoder.prepared(tile if restained is None else restained(tile)))
         if len(waiting) == settings.batch or index + 1 == len(grid):
             tiles = np.stack(waiting)
             waiting.clear()

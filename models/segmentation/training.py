@@ -16,7 +16,7 @@ from models.targets import OPEN
 __all__ = ["MaskSource", "SegmentationTask", "dice_of_classes", "to_input"]
 
 N = TypeVar("N", bound=np.generic)
-Augmentation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
+Augmentation = Callable[[NDArray[np.uint8], int, np.random.Generator], NDArray[np.uint8]]
 
 # Of ImageNet, on which the encoders of the field were trained.
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -53,7 +53,7 @@ class SegmentationTask:
     validation
         Numbers of tiles that are held against the consensus after each epoch.
     augment
-        Changes a tile's colours; turns and reflections are drawn anyway.
+        Changes the colours of a tile, given with its number; turns and reflections are drawn anyway.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class SegmentationTask:
         for item in self._items[indices].tolist():
             pixels, mask = self._source[item]
             if self._augment is not None:
-                pixels = self._augment(pixels, rng)
+                pixels = self._augment(pixels, item, rng)
             turns, reflected = int(rng.integers(4)), bool(rng.integers(2))
             images.append(_moved(pixels, turns, reflected, axes=(0, 1)))
             masks.append(

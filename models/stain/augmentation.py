@@ -7,7 +7,9 @@ Tellez et al. (2018), doi:10.1109/TMI.2018.2820199.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +42,30 @@ class StainAugmentation:
                 f"scale {self.scale:g} and shift {self.shift:g} of a stain augmentation must be 0 or "
                 "more and below 1"
             )
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain numbers, as in a file of settings."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> StainAugmentation:
+        """From :meth:`to_dict`, or a part of it.
+
+        Raises
+        ------
+        InputError
+            An unknown key, named, or a value that can't be used.
+        """
+        known = [each.name for each in fields(cls)]
+        for name, value in given.items():
+            if name not in known:
+                raise InputError(
+                    f"there is no setting {name!r} of a stain augmentation; take one of "
+                    f"{', '.join(known)}"
+                )
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InputError(f"{name} {value!r} of a stain augmentation is no number")
+        return cls(**given)
 
     def __call__(
         self, pixels: NDArray[np.uint8], stains: Stains, rng: np.random.Generator

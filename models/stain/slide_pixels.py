@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import StainError
+from models.errors import StainError, TileError
 from models.reader import Reader
 from models.tiling.grid import TileGrid
 
@@ -15,18 +15,24 @@ TILES = 50
 PIXELS = 200_000
 
 
-def tissue_pixels(reader: Reader, grid: TileGrid, *, seed: int = 0) -> NDArray[np.uint8]:
+def tissue_pixels(
+    reader: Reader, grid: TileGrid, *, seed: int = 0, allow_missing: bool = False
+) -> NDArray[np.uint8]:
     """Up to 200,000 pixels of up to 50 tiles, (n, 3); the same seed gives the same ones.
 
     Parameters
     ----------
     reader
         Of the slide that the grid lies on.
+    allow_missing
+        Pass over tiles that can't be read.
 
     Raises
     ------
     StainError
         The grid has no tile.
+    TileError
+        One of the tiles can't be read.
     """
     if not len(grid):
         raise StainError(
@@ -37,9 +43,15 @@ def tissue_pixels(reader: Reader, grid: TileGrid, *, seed: int = 0) -> NDArray[n
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(grid), min(TILES, len(grid)), replace=False))
     settings = grid.settings
-    parts = []
+    parts = [np.empty((0, 3), np.uint8)]
     for x_px, y_px in zip(grid.x_px[chosen].tolist(), grid.y_px[chosen].tolist(), strict=True):
-        tile = reader.read(x_px, y_px, mpp=settings.mpp, size_px=settings.size_px).reshape(-1, 3)
+        try:
+            tile = reader.read(x_px, y_px, mpp=settings.mpp, size_px=settings.size_px)
+        except TileError:
+            if not allow_missing:
+                raise
+            continue
+        tile = tile.reshape(-1, 3)
         take = min(len(tile), PIXELS // len(chosen))
         parts.append(tile[rng.choice(len(tile), take, replace=False)])
     return np.concatenate(parts)

@@ -110,6 +110,7 @@ class FeatureLearning:
     ) -> None:
         self.targets, self.split = targets, split
         self.input, self.arguments, self.notes, self.skipped = goes_in, arguments, notes, skipped
+        self.augmentation: dict[str, Any] = {}
         self._architecture, self._source, self._at_once = architecture, source, at_once
         self._lengths, self._slide_of, self._corners = lengths, slide_of, corners
         self._validation = np.flatnonzero((targets.part == VALIDATION) & (targets.weight > 0))

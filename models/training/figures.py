@@ -12,8 +12,8 @@ from models.targets import OPEN
 
 __all__ = ["DIRECTIONS", "epoch_figures"]
 
-DIRECTIONS = {"accuracy": "max", "balanced_accuracy": "max", "nll": "min"}
-"""The figures, and which way each is better."""
+DIRECTIONS = {"accuracy": "max", "balanced_accuracy": "max", "loss": "min", "nll": "min"}
+"""The figures, and which way each is better; `loss` is that of the training, on other items."""
 
 _LEAST = 1e-12
 

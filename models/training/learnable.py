@@ -59,6 +59,8 @@ class Learnable(Protocol):
     input, arguments
         What goes into the model and what builds it; see
         :class:`models.model_file.ModelDescription`.
+    augmentation
+        How items are changed at random while they are learnt; empty where they aren't.
     notes
         What whoever reads the figures must know.
     skipped
@@ -69,6 +71,7 @@ class Learnable(Protocol):
     split: dict[str, list[str]]
     input: dict[str, Any]
     arguments: dict[str, Any]
+    augmentation: dict[str, Any]
     notes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
 

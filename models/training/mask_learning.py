@@ -27,12 +27,14 @@ from models.segmentation.objectives import (
     PosteriorMasks,
 )
 from models.segmentation.training import SegmentationTask
+from models.stain.augmentation import StainAugmentation
 from models.tiling.grid import lay_grid
 from models.tiling.settings import TileSettings
-from models.training.learnable import VALIDATION, Learnt, in_parts, split_of
+from models.training.learnable import TRAIN, VALIDATION, Learnt, in_parts, split_of
 from models.training.loop import fit
 from models.training.run_folder import Stages
 from models.training.settings import TrainingSettings
+from models.training.tile_augmentation import TileAugmentation, tile_augmentation
 
 __all__ = ["MASK_METHODS", "MaskLearning", "learn_masks"]
 
@@ -65,6 +67,7 @@ class MaskLearning:
         tiles: SegmentationDataset,
         settings: TileSettings,
         arguments: Mapping[str, Any],
+        draws: StainAugmentation | None = None,
         *,
         site: str | None,
     ) -> None:
@@ -80,9 +83,20 @@ class MaskLearning:
         self.arguments: dict[str, Any] = {"classes": len(tiles.targets.classes), **arguments}
         self.skipped = tiles.skipped
         self._architecture, self._source = architecture, _Source(tiles)
-        self._validation = np.flatnonzero(
-            (self.targets.part == VALIDATION) & (self.targets.weight > 0)
-        )
+        weighs = self.targets.weight > 0
+        self._validation = np.flatnonzero((self.targets.part == VALIDATION) & weighs)
+        self._augment: TileAugmentation | None = None
+        self.augmentation: dict[str, Any] = {}
+        if draws is not None:
+            self._augment = tile_augmentation(
+                draws,
+                tiles.pixels,
+                np.flatnonzero((self.targets.part == TRAIN) & weighs),
+                tiles.slide,
+                [slide.name for slide in tiles.slides],
+            )
+            self.augmentation = {"stain": draws.to_dict()}
+            self.notes += self._augment.notes
 
     def memory_bytes(self, settings: TrainingSettings) -> int | None:
         """Not known before: it depends on the decoder's inner sizes."""
@@ -105,7 +119,12 @@ class MaskLearning:
             torch.manual_seed(settings.seed)
             network = build(self._architecture, self.arguments)
         task = SegmentationTask(
-            network, objective, self._source, items, validation=self._validation
+            network,
+            objective,
+            self._source,
+            items,
+            validation=self._validation,
+            augment=self._augment,
         )
         task.model.to(device)
         history = fit(
@@ -147,6 +166,7 @@ def learn_masks(
     slides_root: Path | None,
     settings: TileSettings,
     arguments: Mapping[str, Any],
+    draws: StainAugmentation | None,
     *,
     site: str | None,
     allow_missing: bool,
@@ -159,6 +179,8 @@ def learn_masks(
     ----------
     slides_root
         Where the images lie now, under the names of their files; None: where they lay.
+    draws
+        How training tiles are restained at random; None leaves them as they are.
     """
     release = release.with_images_in(slides_root)
     grids = {}
@@ -169,4 +191,4 @@ def learn_masks(
             if not allow_missing:
                 raise
     tiles = segmentation_dataset(release, grids, allow_missing=allow_missing)
-    return MaskLearning(architecture, tiles, settings, arguments, site=site)
+    return MaskLearning(architecture, tiles, settings, arguments, draws, site=site)

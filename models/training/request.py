@@ -10,6 +10,7 @@ from typing import Any
 from annotation.errors import InputError
 from models.datasets.releases import TrainingRelease
 from models.labels.slide_labels import SlideLabelRule
+from models.stain.augmentation import StainAugmentation
 from models.training.figures import DIRECTIONS
 from models.training.learnable import Learnable
 from models.training.settings import TrainingSettings
@@ -54,6 +55,8 @@ class TrainingRequest:
         Where the images lie now, for what learns from pixels; None: where they lay.
     training, arguments, tiles
         Settings of the loop, arguments of the architecture, settings of the tiles: those given.
+    stain_augmentation
+        How tiles of pixels are restained at random; None leaves them as they are.
     site
         To be held out; None keeps the release's split.
     baseline
@@ -85,6 +88,7 @@ class TrainingRequest:
     training: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     tiles: Mapping[str, Any] = field(default_factory=dict)
+    stain_augmentation: Mapping[str, Any] | None = None
     site: str | None = None
     baseline: bool = True
     slide_label: SlideLabelRule | None = None
@@ -102,6 +106,11 @@ class TrainingRequest:
             self._refuse(self.features is None, "no --features", "features: run `encode` first")
             self._refuse(self.slides_root is not None, "--slides-root", "features: give --features")
             self._refuse(bool(self.tiles), "a table [tiles]", "features, whose tiles are laid")
+            self._refuse(
+                self.stain_augmentation is not None,
+                "a table [stain_augmentation]",
+                "features, whose colours can't be changed any more",
+            )
         if self.slide_label is not None and self.kind != BAGS:
             raise InputError(
                 f"--slide-label is of bags, and {self.architecture} learns {self.kind}"
@@ -110,7 +119,7 @@ class TrainingRequest:
             raise InputError(
                 f"--out-of-fold {self.n_folds} leaves nothing out; give 2 folds or more"
             )
-        _ = self.settings  # refused here, before anything is opened
+        _ = self.settings, self.augmentation  # refused here, before anything is opened
         for name in ("classes", "features"):
             if name in self.arguments:
                 raise InputError(f"[model] {name} follows from the data; leave it out")
@@ -135,6 +144,12 @@ class TrainingRequest:
         given.setdefault("direction", DIRECTIONS.get(given.get("metric", ""), "max"))
         return TrainingSettings.from_dict(given)
 
+    @property
+    def augmentation(self) -> StainAugmentation | None:
+        """How tiles of pixels are restained at random."""
+        given = self.stain_augmentation
+        return None if given is None else StainAugmentation.from_dict(given)
+
     def learnable(self, release: TrainingRelease) -> Learnable:
         """The data, while the store is open."""
         if self.kind == MASKS:
@@ -147,6 +162,7 @@ class TrainingRequest:
                 self.slides_root,
                 TileSettings.from_dict({**_TILES_OF_MASKS, **self.tiles}),
                 self.arguments,
+                self.augmentation,
                 site=self.site,
                 allow_missing=self.allow_missing,
             )

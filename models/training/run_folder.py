@@ -85,6 +85,8 @@ class RunFolder:
         Made where it is absent.
     resume
         Go on with the training that it holds, if any.
+    result
+        The file that a finished training leaves in it.
 
     Raises
     ------
@@ -92,9 +94,9 @@ class RunFolder:
         It holds a training, and nobody asked to go on with it.
     """
 
-    def __init__(self, folder: Path, *, resume: bool) -> None:
+    def __init__(self, folder: Path, *, resume: bool, result: str = DESCRIPTION) -> None:
         self.folder = folder
-        held = next((name for name in (CHECKPOINTS, DESCRIPTION) if (folder / name).exists()), None)
+        held = next((name for name in (CHECKPOINTS, result) if (folder / name).exists()), None)
         if held is not None and not resume:
             raise ConflictError(
                 f"{folder} holds a training already ({held}); go on with it by --resume, or choose "

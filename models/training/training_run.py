@@ -24,6 +24,7 @@ from models.training.out_of_fold import write_out_of_fold
 from models.training.request import TrainingRequest
 from models.training.run_folder import RunFolder, Stages
 from models.training.stopping import Stop, listening
+from models.training.taught_encoders import require_untaught
 
 __all__ = ["MAJORITY", "train"]
 
@@ -89,6 +90,10 @@ def train(
             require_free(session, name)
         release = open_training_release(session, request.release)
         learnable = request.learnable(release)
+        notes = (
+            *learnable.notes,
+            *require_untaught(session, learnable.input, learnable.split),
+        )
         manifest_sha256 = release.manifest_sha256
     targets = learnable.targets
     require_two_classes(targets, targets.indices_of(TRAIN), TRAIN)
@@ -96,7 +101,7 @@ def train(
     run = RunFolder(request.folder, resume=request.resume)
     if memory_bytes is not None:
         say(f"a step with the largest bags takes about {memory_bytes / 1024**2:,.0f} MiB of memory")
-    for note in learnable.notes:
+    for note in notes:
         say(f"note: {note}")
     described = ModelDescription(
         architecture=request.architecture,
@@ -109,7 +114,8 @@ def train(
         split=learnable.split,
         method=request.method,
         training=request.settings.to_dict(),
-        notes=list(learnable.notes),
+        augmentation=learnable.augmentation,
+        notes=list(notes),
     )
     run.begin(request.settings, _frozen(described, request.n_folds))
     with listening(wanted=True) as stop:
@@ -189,5 +195,6 @@ def _frozen(described: ModelDescription, n_folds: int | None) -> dict[str, Any]:
         "method": described.method,
         "model": {"architecture": described.architecture, "arguments": described.arguments},
         "input": described.input,
+        "augmentation": described.augmentation,
         "code_version": described.code_version,
     }

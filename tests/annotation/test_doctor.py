@@ -56,6 +56,40 @@ def test_doctor_fails_where_something_needed_is_missing(
     assert (result.status, result.json["ok"]) == (1, False)
 
 
+def test_packages_of_extras_are_looked_for_without_importing_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each with what its lack costs, which nobody is told who has it."""
+    import importlib.util
+
+    names = {
+        "timm": "timm",
+        "h5py": "h5py",
+        "safetensors": "safetensors",
+        "simplejpeg": "simplejpeg",
+        "segmentation-models-pytorch": "segmentation_models_pytorch",
+        "pyarrow": "pyarrow",
+    }
+    monkeypatch.setattr("annotation.doctor._qupath", list)
+    for module in names.values():
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    there = {check.what: check for check in examine("sqlite:///nowhere.db")}
+    assert not set(names.values()) & set(sys.modules)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *more: None if name in names.values() else find(name, *more),
+    )
+    gone = {check.what: check for check in examine("sqlite:///nowhere.db")}
+    for name, module in names.items():
+        if find(module) is not None:
+            assert (there[name].found, there[name].costs) == (True, "")
+            assert re.match(r"\d+\.", there[name].version)
+        assert not gone[name].found
+        assert not gone[name].required
+        assert len(gone[name].costs) > 20
+
+
 @pytest.fixture
 def checks(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
     """The checks by name, without those that start Java."""

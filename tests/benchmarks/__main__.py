@@ -1,7 +1,7 @@
 """`make bench`: prints every benchmark with the machine and the versions it ran on.
 
-`python -m tests.benchmarks overlaying fusing` prints only these; `noise` takes an hour and is printed
-only where it is named.
+`python -m tests.benchmarks overlaying fusing` prints only these; `noise` and
+`stain_ablation` take long and are printed only where they are named.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tests.benchmarks import (
     reading,
     reviewing,
     segmentation,
+    stain_ablation,
     staining,
 )
 from tests.benchmarks.measure import cost_of, print_table
@@ -77,6 +78,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "predicting": predicting.run,
     "growing": growing.run,
     "staining": staining.run,
+    "stain_ablation": stain_ablation.run,
     "labelling": labelling.run,
     "mil": mil_bags.run,
     "noise": noise.run,
@@ -84,8 +86,8 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "drift": drifting.run,
 }
 
-LONG = ("noise",)
-"""An hour on two cores; run where they are named."""
+LONG = ("noise", "stain_ablation")
+"""An hour on two cores, and some ten minutes; run where they are named."""
 
 
 def main(names: list[str]) -> None:

@@ -20,13 +20,14 @@ from models.encoders.encoder import Encoder, with_random_weights
 from models.encoding import Encoding, SlideImage, encode_slide
 from models.errors import TileError
 from models.evaluation.calibration import tempered
-from models.features import Features, read_features, write_features
+from models.features import Features, read_features, settings_sha256, write_features
 from models.mil.training import predict
 from models.model_file import TrainedModel
 from models.prediction.predictor import Predicted, Predictor
 from models.prediction.settings import PredictionSettings, slide_seed
 from models.prediction.slide_file import read_slide_prediction, write_slide_prediction
 from models.prediction.uncertainty import entropy_of
+from models.stain.restaining import StainNormalisation
 from models.tiling.settings import TileSettings, TissueSettings
 from tests.models.prediction.conftest import CLASSES, TILES, MakeModel
 from tests.models.slides import write_jpeg_tiff
@@ -264,6 +265,33 @@ def test_features_that_were_kept_give_what_the_encoder_gives(
     assert "weights are random" in kept.result["notes"][0]
     np.testing.assert_allclose(kept.slide.feature_sample, made.slide.feature_sample, atol=1e-6)
     assert told[-1] == (len(kept.slide.coordinates),) * 2
+
+
+def test_slides_are_restained_as_the_features_were_that_a_model_learnt(
+    make_model: MakeModel, encoder: Encoder, image: SlideImage, tmp_path: Path
+) -> None:
+    """By the encoder it says what it says of `encode --stain`'s file; of plain features nothing."""
+    stain = StainNormalisation.to_common_reference("vahadane")
+    encoding = Encoding(tiles=TILES, to=tmp_path / "stained", stain=stain)
+    encode_slide(image, encoder, encoding)
+    encode_slide(image, encoder, Encoding(tiles=TILES, to=tmp_path / "plain"))
+    plain = make_model("tile-mlp", **KINDS["tile-mlp"])
+    settings = {
+        "tiling": encoding.settings,
+        "tiling_sha256": settings_sha256(encoding.settings),
+    }
+    model = TrainedModel(
+        plain.network,
+        msgspec.structs.replace(plain.description, input={**plain.description.input, **settings}),
+    )
+    kept = Predictor.open([model], features=tmp_path / "stained", settings=ONE_PASS).predict(image)
+    made = Predictor.open([model], encoder=encoder, settings=ONE_PASS).predict(image)
+    np.testing.assert_allclose(kept.slide.probability, made.slide.probability, atol=1e-6)
+    otherwise = Predictor.open([plain], encoder=encoder, settings=ONE_PASS).predict(image)
+    assert np.abs(otherwise.slide.probability - made.slide.probability).max() > 1e-3
+    unstained = Predictor.open([model], features=tmp_path / "plain", settings=ONE_PASS)
+    with pytest.raises(TileError, match="another settings of tiles"):
+        unstained.predict(image)
 
 
 def test_kept_features_of_something_else_are_refused(

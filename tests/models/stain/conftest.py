@@ -18,20 +18,21 @@ VECTORS = np.column_stack([H / np.linalg.norm(H), E / np.linalg.norm(E)])
 Tissue = Callable[..., NDArray[np.uint8]]
 
 
+def drawn_tissue(
+    n: int = 20_000, seed: int = 0, vectors: NDArray[np.float64] = VECTORS, noise: float = 0.01,
+    strength: tuple[float, float] = (1.4, 1.0), glass: float = 0.1,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Pixels (n, 3): nuclei, stroma, what holds both, and glass; with a little noise of density."""
+    rng = np.random.default_rng(seed)
+    amount = rng.gamma(4.0, 0.25, (n, 2)) * strength * rng.choice([0.02, 1.0], (n, 2))
+    amount[rng.random(n) < glass] = 0
+    return intensities(amount @ vectors.T + rng.normal(0, noise, (n, 3)))
+
+
 @pytest.fixture
 def tissue() -> Tissue:
-    """Pixels (n, 3): nuclei, stroma, what holds both, and glass; with a little noise of density."""
-
-    def make(
-        n: int = 20_000, seed: int = 0, vectors: NDArray[np.float64] = VECTORS, noise: float = 0.01,
-        strength: tuple[float, float] = (1.4, 1.0), glass: float = 0.1,
-    ) -> NDArray[np.uint8]:  # fmt: skip
-        rng = np.random.default_rng(seed)
-        amount = rng.gamma(4.0, 0.25, (n, 2)) * strength * rng.choice([0.02, 1.0], (n, 2))
-        amount[rng.random(n) < glass] = 0
-        return intensities(amount @ vectors.T + rng.normal(0, noise, (n, 3)))
-
-    return make
+    """Draws tissue."""
+    return drawn_tissue
 
 
 def degrees_apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
