@@ -50,6 +50,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "models.commands.evaluate:evaluate",
         "Judge a model on slides that it has not seen.",
     ),
+    "triage": (
+        "models.commands.triage:triage",
+        "Bring what a model is not sure of to a person.",
+    ),
     "report": ("consensus.commands.report:report", "Write the concordance report."),
     "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
     "status": ("consensus.commands.status:status", "Where the study stands."),

@@ -6,6 +6,7 @@ Shapes: n items, K classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from consensus.agreement import agreement
 from consensus.ratings import Ratings
 from consensus.statistics.weights import disagreement_weights
 from models.datasets.releases import TrainingRelease, open_training_release
+from models.evaluation.assisted import assisted_note, assisted_slides, votes_of_reads
 from models.evaluation.calibration import (
     CALIBRATION,
     Temperature,
@@ -94,14 +96,20 @@ def evaluate(
     release = open_training_release(session, request.release)
     items = judged_items(release, request.features, allow_missing=request.allow_missing)
     described = model.trained.description
-    numbers = items_of_part(described, release.manifest_sha256, items, request.part)
+    weights = [one.trained.description.weights_sha256 for one in (model, baseline) if one]
+    assisted = assisted_slides(session, release.frozen.consensus, weights)
+    numbers = items_of_part(described, release.manifest_sha256, items, request.part, assisted)
     slides = {items.slide_of[number] for number in numbers.tolist()}
     for one in (model, *([baseline] if baseline else [])):
         require_fit(one.trained.description, items, one.name)
         require_unseen(session, one.trained.description, slides, model=one.name, part=request.part)
-    targets = items.targets.subset(numbers)
+    targets = votes_of_reads(
+        items.targets.subset(numbers),
+        [items.slide_of[number] for number in numbers.tolist()],
+        release.frozen.consensus.run,
+    )
     raw = items.predict(model.trained, numbers)
-    fitted, unfitted = _temperature(model, release, items, request)
+    fitted, unfitted = _temperature(model, release, items, request, assisted)
     value = fitted.value if fitted and request.calibrate else described.temperature
     method = _method(release, request)
     probabilities = tempered(raw, value)
@@ -139,7 +147,8 @@ def evaluate(
         },
         "label_issues": _issues(judged, items, numbers),
         "skipped": [{"slide": name, "reason": reason} for name, reason in items.skipped],
-        "notes": _notes(model, request.part, fitted),
+        "ai_assisted": [{"slide": name, "reason": why} for name, why in assisted.items()],
+        "notes": _notes(model, request.part, fitted, assisted_note(model.name, assisted)),
     }
     if baseline is not None:
         other = tempered(
@@ -158,11 +167,15 @@ def evaluate(
 
 
 def _temperature(
-    model: ChosenModel, release: TrainingRelease, items: JudgedItems, request: Request
+    model: ChosenModel,
+    release: TrainingRelease,
+    items: JudgedItems,
+    request: Request,
+    assisted: Collection[str],
 ) -> tuple[Temperature | None, str | None]:
     """The fitted temperature, or why there is none."""
     described = model.trained.description
-    numbers = items_of_part(described, release.manifest_sha256, items, CALIBRATION)
+    numbers = items_of_part(described, release.manifest_sha256, items, CALIBRATION, assisted)
     try:
         if not len(numbers):
             raise RefusedError(
@@ -282,7 +295,9 @@ def _nll(
     return document
 
 
-def _notes(model: ChosenModel, part: str, fitted: Temperature | None) -> list[str]:
+def _notes(
+    model: ChosenModel, part: str, fitted: Temperature | None, assisted: str | None
+) -> list[str]:
     described = model.trained.description
-    own = [seen_note(described, part), None if fitted is None else fitted.note]
+    own = [seen_note(described, part), assisted, None if fitted is None else fitted.note]
     return [*described.notes, *(note for note in own if note is not None)]

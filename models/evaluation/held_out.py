@@ -19,16 +19,25 @@ __all__ = ["items_of_part", "require_unseen", "seen_note"]
 
 
 def items_of_part(
-    described: ModelDescription, manifest_sha256: str, items: JudgedItems, part: str
+    described: ModelDescription,
+    manifest_sha256: str,
+    items: JudgedItems,
+    part: str,
+    without: Collection[str] = (),
 ) -> NDArray[np.int64]:
     """Numbers of a part's items: as the model's training has split its release, else the release's.
 
     A training that held a site out has a split of its own.
+
+    Parameters
+    ----------
+    without
+        Slides to leave out.
     """
     own = described.split.get(part) if described.manifest_sha256 == manifest_sha256 else None
-    if own is None:
-        return items.targets.indices_of(part)
-    return np.flatnonzero(np.isin(np.array(items.slide_of), own))
+    slide_of = np.array(items.slide_of)
+    of_part = items.targets.part == part if own is None else np.isin(slide_of, own)
+    return np.flatnonzero(of_part & ~np.isin(slide_of, list(without)))
 
 
 def require_unseen(
