@@ -30,7 +30,7 @@ ENOUGH = 0.9
 """How probable it should be that the other half shows the target. More leaves the model less."""
 
 EVERYTHING, NOTHING = -np.inf, np.inf
-"""Thresholds at which all is escalated, or none."""
+"""Thresholds at which all is escalated, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,8 @@ def fit_threshold(labelled: Labelled, aim: Aim) -> Fitted:
     _require_patients(int(positive.sum()), int((positive & ~chooses).sum()), aim)
     caught_at = labelled.of_patients(labelled.caught_at)
     bounding = int((positive & ~chooses).sum())
-    threshold, chance = _choose(caught_at[positive & chooses], bounding, aim)
+    own_units = labelled.uncertainty[chooses[labelled.unit_of]]
+    threshold, chance = _choose(caught_at[positive & chooses], own_units, bounding, aim)
     counts = ~chooses[labelled.positive_of]
     is_automatic = counts & (labelled.escalated_at < threshold)
     units = labelled.uncertainty[~chooses[labelled.unit_of]]
@@ -210,13 +211,21 @@ def fit_threshold(labelled: Labelled, aim: Aim) -> Fitted:
     return fitted
 
 
-def _choose(caught_at: Floats, others: int, aim: Aim) -> tuple[float, float]:
-    """The threshold, and the chance that the other half's patients pass."""
+def _choose(caught_at: Floats, uncertainty: Floats, others: int, aim: Aim) -> tuple[float, float]:
+    """The threshold, and the chance that the other half's patients pass.
+
+    Parameters
+    ----------
+    caught_at
+        Of the patients with a positive.
+    uncertainty
+        Of all units; a threshold that escalates all of them is none.
+    """
     allowed = most_misses(others, aim.sensitivity, aim.confidence)
     ordered = np.sort(caught_at)
     best = (EVERYTHING, 0.0)
     for threshold in np.unique(ordered).tolist():
-        if threshold == EVERYTHING:
+        if not (uncertainty < threshold).any():
             continue
         missed = int((ordered < threshold).sum())
         chance = chance_to_pass(missed, len(ordered), others, allowed)
@@ -243,15 +252,12 @@ def _require_patients(with_positives: int, bounding: int, aim: Aim) -> None:
 def _require_target(fitted: Fitted, aim: Aim) -> None:
     """Refuse what the other half does not show, and what leaves nothing to the model."""
     found = fitted.sensitivity
-    if fitted.threshold == EVERYTHING:
-        raise RefusedError(
-            "the model outlines nothing at the positives that the calibration part has, so that no "
-            "threshold escalates them; train a model that finds them"
-        )
     if fitted.automatic_share == 0:
         raise RefusedError(
             f"a sensitivity of {aim.sensitivity:g} is reached by escalating everything, which needs no "
-            "model; take another --measure, or ask for less with --target"
+            "model; take another --measure, or ask for less with --target",
+            lower=found.lower,
+            threshold=fitted.threshold,
         )
     if found.lower < aim.sensitivity:
         raise RefusedError(
@@ -260,6 +266,7 @@ def _require_target(fitted: Fitted, aim: Aim) -> None:
             f"{aim.sensitivity:g}; release with a larger calibration part, or ask for less with "
             "--target",
             lower=found.lower,
+            threshold=fitted.threshold,
         )
 
 

@@ -30,6 +30,7 @@ from tests.benchmarks import (
     reviewing,
     segmentation,
     staining,
+    triage,
 )
 from tests.benchmarks.measure import cost_of, print_table
 from tests.benchmarks.noise import report as noise
@@ -78,6 +79,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "mil": mil_bags.run,
     "noise": noise.run,
     "segmentation": segmentation.run,
+    "triage": triage.run,
 }
 
 LONG = ("noise",)
