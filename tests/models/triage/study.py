@@ -86,9 +86,11 @@ def truth_of(name: str) -> str:
     return CLASSES[int(name[1:]) % 4 != 0]
 
 
-def made_study(store: Store, pathquorum: Pathquorum, folder: Path) -> Study:
-    """80 slides of a patient each, R000 and on, read by two people; release v1, and a model on it."""
-    names = [f"R{number:03}" for number in range(N_RELEASED)]
+def made_study(
+    store: Store, pathquorum: Pathquorum, folder: Path, n_slides: int = N_RELEASED
+) -> Study:
+    """Slides of a patient each, R000 and on, read by two people; release v1, and a model on it."""
+    names = [f"R{number:03}" for number in range(n_slides)]
     with store.writing() as session:
         add_protocol(session, parse_protocol(PROTOCOL, "grades.toml"))
         for handle, role in (("P1", "pathologist"), ("P2", "pathologist"), ("L", "lead")):
