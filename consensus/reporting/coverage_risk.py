@@ -52,14 +52,16 @@ def draw_coverage_risk(
         axes.axvline(automatic_share, color=_INK, linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)
         axes.annotate(
             "left to the model",
-            (automatic_share, 1),
+            (automatic_share, 0),
             xycoords=("data", "axes fraction"),
-            xytext=(-4 if automatic_share > 0.5 else 4, -2),
+            xytext=(-4 if automatic_share > 0.5 else 4, 4),
             textcoords="offset points",
             ha="right" if automatic_share > 0.5 else "left",
-            va="top",
+            va="bottom",
             fontsize=8,
             color=_INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85},
+            zorder=4,
         )
         axes.set(
             xlim=(0, 1),
@@ -67,7 +69,15 @@ def draw_coverage_risk(
             ylabel="Risk: share of errors among them",
         )
         axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, loc="best", fontsize=9, title="area under the curve")
+        axes.legend(
+            frameon=False,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=2,
+            fontsize=9,
+            title="Measure, and area under its curve",
+            alignment="left",
+        )
         stream = io.BytesIO()
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
         figure.savefig(stream, format=kind, dpi=150, metadata=metadata)
@@ -76,14 +86,7 @@ def draw_coverage_risk(
 
 def _draw_curve(axes: Axes, one: Mapping[str, Any], **style: Any) -> None:
     curve = one["curve"]
-    axes.step(
-        [0.0, *curve["coverage"]],
-        [curve["risk"][0], *curve["risk"]],
-        where="post",
-        label=_label(one),
-        zorder=3,
-        **style,
-    )
+    axes.plot(curve["coverage"], curve["risk"], label=_label(one), zorder=3, **style)
 
 
 def _label(one: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import func, select
@@ -13,7 +13,15 @@ from sqlalchemy.orm import Session
 from annotation.tables import ProtocolVersion
 from consensus.queue.decisions import answers_in_force
 from consensus.reporting.coverage_risk import draw_coverage_risk
-from consensus.reporting.numbers import ShownStatistic, count_text, moment_text, percent_text, shown
+from consensus.reporting.numbers import (
+    MARKS,
+    MINUS,
+    ShownStatistic,
+    count_text,
+    moment_text,
+    percent_text,
+    shown,
+)
 from consensus.run_kinds import of_triage
 from consensus.tables import ConsensusRun, Dispute
 
@@ -70,8 +78,8 @@ def _section(session: Session, run: ConsensusRun) -> TriageSection:
     measures = [
         MeasureRow(
             one["measure"],
-            shown(one["aurc"]),
-            None if one["difference"] is None else shown(one["difference"]),
+            _shown(one["aurc"]),
+            None if one["difference"] is None else _shown(one["difference"]),
         )
         for one in curves["measures"]
     ]
@@ -92,6 +100,20 @@ def _section(session: Session, run: ConsensusRun) -> TriageSection:
     )
 
 
+def _shown(statistic: Mapping[str, Any]) -> ShownStatistic:
+    """A small number with three decimals, as two would hide what differs."""
+    words = shown(statistic)
+    if not words.defined or statistic["ci_low"] is None:
+        return words
+    mark = f" {MARKS[statistic['ci_status']]}" if statistic["ci_status"] in MARKS else ""
+    low, high = (_decimals(statistic[limit]) for limit in ("ci_low", "ci_high"))
+    return replace(words, text=_decimals(statistic["value"]), interval=f"{low} to {high}{mark}")
+
+
+def _decimals(value: float) -> str:
+    return f"{value:.3f}".replace("-", MINUS)
+
+
 def _facts(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     target, fitted, triaged = figures["target"], figures["calibration"], figures["triaged"]
     found, automatic = fitted["sensitivity"], fitted["automatic"]
@@ -110,13 +132,13 @@ def _facts(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
             else "nothing: the model may be left everything",
         ),
         (
-            "Shown on the half that did not choose the threshold",
+            "Shown on the other half",
             f"{found['caught']} of {found['patients']} patients with a positive have all of theirs "
             f"escalated or called positive: at least {found['lower']:.3f} "
             f"({found['positives_caught']} of {found['positives']} {figures['unit']})",
         ),
         (
-            "Among what the model was left there",
+            "Of what it was left there",
             f"{automatic['caught']} of {automatic['patients']} patients with a positive have all of "
             f"theirs called positive ({automatic['positives_caught']} of {automatic['positives']} "
             f"{figures['unit']})",

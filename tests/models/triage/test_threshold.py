@@ -131,19 +131,20 @@ def test_halves_are_even_and_follow_names_alone(positive: list[bool], seed: int)
 
 
 def test_the_bound_covers_the_truth() -> None:
-    """300 studies of 120 positives: the bound is above the true sensitivity in 5 % at most.
+    """300 studies of 200 positives: at 90 % the bound is above the truth in a tenth at most.
 
     The true sensitivity of a threshold is known, since the patients are drawn. Refused thresholds
-    count as well: their bound is in the refusal.
+    count as well: their bound is in the refusal. That it is above in some says that it is no idle
+    bound: one at a confidence of 99.9 % would hardly ever be.
     """
     n_studies, above = 300, 0
     for seed in range(n_studies):
-        study = drawn_study(np.random.default_rng(seed), 120, 40)
+        study = drawn_study(np.random.default_rng(seed), 200, 20)
         try:
-            fitted = fit_threshold(study.labelled, Aim(0.9, 0.95, seed=seed))
+            fitted = fit_threshold(study.labelled, Aim(0.8, 0.9, seed=seed))
         except RefusedError as error:
             lower, threshold = float(str(error.lower)), float(str(error.threshold))
         else:
             lower, threshold = fitted.sensitivity.lower, fitted.threshold
         above += lower > study.true_sensitivity(threshold)
-    assert above <= binom.ppf(0.999, n_studies, 0.05)
+    assert binom.ppf(0.001, n_studies, 0.04) <= above <= binom.ppf(0.999, n_studies, 0.1)
