@@ -54,6 +54,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "models.commands.triage:triage",
         "Bring what a model is not sure of to a person.",
     ),
+    "drift": (
+        "models.commands.drift:drift",
+        "Notice when slides, predictions or readers change.",
+    ),
     "report": ("consensus.commands.report:report", "Write the concordance report."),
     "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
     "status": ("consensus.commands.status:status", "Where the study stands."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import func, select
@@ -15,7 +15,7 @@ from annotation.errors import PathquorumError
 from annotation.store import SOFTWARE_VERSION
 from annotation.tables import Annotator, ProtocolVersion, Pull, PullRead, Read, Slide
 from consensus.monitoring.blocked import what_is_blocked
-from consensus.monitoring.kappa_by_month import kappa_by_month, kappa_of
+from consensus.monitoring.kappa_by_month import kappa_by_month, kappa_of, last_reads
 from consensus.monitoring.open_disputes import queue_status
 from consensus.monitoring.progress import progress
 from consensus.run_kinds import of_raters, of_triage
@@ -147,14 +147,9 @@ def _reads(reads: PulledReads) -> list[dict[str, Any]]:
 def _agreement(
     rated: StudyRatings, reads: PulledReads, counted: list[CountedRead]
 ) -> dict[str, Any]:
-    counts = {read.read for read in counted}
-    last_read: dict[str, date] = {}
-    for read, slide, _, pulled in reads:
-        if read.id in counts:
-            last_read[slide.name] = max(last_read.get(slide.name, date.min), pulled.read_date)
     weights = rated.protocol.weights
     return {
         "status": "ok",
         **kappa_of(rated.ratings, weights),
-        "by_month": kappa_by_month(rated.ratings, weights, last_read),
+        "by_month": kappa_by_month(rated.ratings, weights, last_reads(reads, counted)),
     }

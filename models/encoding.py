@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +17,11 @@ from annotation.slide_images import image_of, unchanged_image
 from annotation.slides import fingerprint
 from models.encoders.encoder import Encoder
 from models.errors import TileError
-from models.features import FeaturesOrigin, read_features, write_features
+from models.features import FeaturesOrigin, around_objects, read_features, write_features
 from models.reader import Reader, open_reader
 from models.reading.ahead import iterate
 from models.reading.plan import plan_reading
-from models.tiling.grid import TileGrid, lay_grid
+from models.tiling.grid import TileGrid, lay_around, lay_grid
 from models.tiling.mask import TissueMask
 from models.tiling.picture import SlidePicture
 from models.tiling.preview import write_preview
@@ -54,6 +54,8 @@ class SlideImage:
         Microns per pixel at level 0 that hold whatever the file says; None: what it says.
     part
         Of the release's split; empty without a release.
+    centres : shape (n, 2)
+        Of the objects around which tiles are wanted, in level-0 pixels; None lays tiles over tissue.
     """
 
     name: str
@@ -61,6 +63,7 @@ class SlideImage:
     fingerprint: str | None = None
     mpp: float | None = None
     part: str = ""
+    centres: NDArray[np.float64] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +140,12 @@ def encode_slide(
     path = inside(encoding.to, file_name(slide.name, ".h5"))
     with open_image(slide, verify=not path.is_file()) as reader:
         origin = _origin(slide, reader, encoder, encoding.tiles)
-        found, reason = _present(path, origin, allow_missing=encoding.allow_missing)
+        around = None
+        if slide.centres is not None:
+            around = replace(
+                lay_around(reader.slide, encoding.tiles, slide.centres), slide=slide.name
+            )
+        found, reason = _present(path, origin, around, allow_missing=encoding.allow_missing)
         if found is not None:
             elapsed_s = time.monotonic() - begin_s
             tiles, missing = found
@@ -145,14 +153,17 @@ def encode_slide(
         if reason:
             unchanged_image(slide)  # what is there was made before; the image may have changed
         unreadable: list[int] = []
-        grid = tiles_of(
-            slide.name,
-            reader,
-            encoding.tiles,
-            threads=encoding.threads,
-            preview=encoding.preview,
-            allow_missing=encoding.allow_missing,
-        ).grid
+        grid = (
+            around
+            or tiles_of(
+                slide.name,
+                reader,
+                encoding.tiles,
+                threads=encoding.threads,
+                preview=encoding.preview,
+                allow_missing=encoding.allow_missing,
+            ).grid
+        )
         blocks = _features(reader, grid, encoder, encoding, unreadable, progress)
         coordinates = np.column_stack([grid.x_px, grid.y_px])
         if encoding.allow_missing:
@@ -234,7 +245,7 @@ def _origin(
         height_px=record.height_px,
         mpp=record.mpp,
         side_px=plan_reading(record, mpp=settings.mpp, size_px=settings.size_px).side_px,
-        settings=settings.to_dict(),
+        settings=settings.to_dict() if slide.centres is None else around_objects(settings),
         encoder=encoder.spec.name,
         encoder_sha256=encoder.sha256,
         weights=encoder.weights,
@@ -243,7 +254,7 @@ def _origin(
 
 
 def _present(
-    path: Path, origin: FeaturesOrigin, *, allow_missing: bool
+    path: Path, origin: FeaturesOrigin, around: TileGrid | None, *, allow_missing: bool
 ) -> tuple[tuple[int, int] | None, str]:
     """Tiles and missing tiles of a file that can be kept; else why what is there can't be."""
     if not path.is_file():
@@ -255,6 +266,10 @@ def _present(
     changed = there.origin.differs_from(origin)
     if changed is not None:
         return None, f"{changed} changed"
+    if around is not None:
+        wanted = np.column_stack([around.x_px, around.y_px])
+        if not np.array_equal(there.coordinates, wanted):
+            return None, "the objects changed"
     if there.origin.missing and not allow_missing:
         return None, f"{there.origin.missing} tiles were left out"
     return (len(there.features), there.origin.missing), ""

@@ -26,11 +26,13 @@ from annotation.paths import replacing
 from models.errors import TileError
 from models.extras import needs
 from models.hdf5_files import OpenedHdf5
+from models.tiling.settings import TileSettings
 
 __all__ = [
     "FORMAT",
     "Features",
     "FeaturesOrigin",
+    "around_objects",
     "read_coordinates",
     "read_features",
     "read_origin",
@@ -42,6 +44,7 @@ FORMAT = "pathquorum-features/1"
 
 _MOST_FEATURES = 65_536
 _CHUNK_BYTES = 1 << 20
+_AROUND, _OBJECTS = "around", "objects"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -81,6 +84,11 @@ class FeaturesOrigin:
     weights: str
     precision: str
     missing: int = 0
+
+    @property
+    def of_objects(self) -> bool:
+        """Whether each tile stands around an object, instead of on a grid."""
+        return self.settings.get(_AROUND) == _OBJECTS
 
     @property
     def settings_sha256(self) -> str:
@@ -125,6 +133,11 @@ class Features:
     origin: FeaturesOrigin
     coordinates: NDArray[np.float64]
     features: NDArray[np.float32] | NDArray[np.float16]
+
+
+def around_objects(settings: TileSettings) -> dict[str, Any]:
+    """How the settings of tiles that stand around objects are written down."""
+    return {**settings.to_dict(), _AROUND: _OBJECTS}
 
 
 def write_features(

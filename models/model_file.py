@@ -68,6 +68,9 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         What a reader of the model's card must know.
     weights_sha256
         Of ``model.safetensors``; empty until it is saved.
+    out_of_fold_sha256
+        Of ``out-of-fold.safetensors``, see :mod:`models.training.out_of_fold`; None where there is
+        none.
     """
 
     architecture: str
@@ -86,6 +89,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     notes: list[str] = msgspec.field(default_factory=list)
     code_version: str = SOFTWARE_VERSION
     weights_sha256: str = ""
+    out_of_fold_sha256: str | None = None
     format: Literal["pathquorum-model/1"] = "pathquorum-model/1"
 
 

@@ -37,6 +37,10 @@ Ways = Literal["auto", "openslide", "tiff"]
 _CACHE_BYTES = 16 << 20
 # Of these OpenSlide shows the tiles as they lie in the index; of others it moves or joins them.
 _PLAIN_VENDORS = ("aperio", "generic-tiff")
+# Where files say what scanned them: the model, or Aperio's own name of the device.
+_SCANNERS = (
+    "leica.device-model", "dicom.ManufacturerModelName", "tiff.Model", "aperio.ScanScope ID",
+)  # fmt: skip
 _JUNCTION_PX = 64
 _FARTHEST_PX = 1 << 30
 
@@ -137,6 +141,13 @@ class Reader:
     def another(self) -> Reader:
         """Return a reader of the same slide with handles of its own; nothing is probed again."""
         return Reader(self._source)
+
+    @property
+    def scanner(self) -> str | None:
+        """What the slide was scanned with, where its file says so."""
+        properties = self._open_openslide().properties
+        found = (" ".join(properties.get(name, "").split()) for name in _SCANNERS)
+        return next(filter(None, found), None)
 
     def plan(self, *, mpp: float, size_px: int) -> ReadingPlan:
         """Return the level and the resampling by which such tiles are read."""

@@ -10,10 +10,30 @@ from typing import Any
 
 import numpy as np
 
+from annotation.tables import PullRead, Read, Slide
 from consensus.agreement import agreement
 from consensus.ratings import Ratings
+from consensus.study.counted_reads import CountedRead
 
-__all__ = ["kappa_by_month", "kappa_of"]
+__all__ = ["kappa_by_month", "kappa_of", "last_reads"]
+
+
+def last_reads(
+    reads: Sequence[tuple[Read, Slide, str, PullRead]], counted: Sequence[CountedRead]
+) -> dict[str, date]:
+    """Of each slide the day of its last read that counts.
+
+    Parameters
+    ----------
+    reads, counted
+        All reads of a protocol version, and those of them that count.
+    """
+    counts = {read.read for read in counted}
+    last: dict[str, date] = {}
+    for read, slide, _, pulled in reads:
+        if read.id in counts:
+            last[slide.name] = max(last.get(slide.name, date.min), pulled.read_date)
+    return last
 
 
 def kappa_of(ratings: Ratings, weights: str) -> dict[str, Any]:
@@ -38,7 +58,7 @@ def kappa_by_month(
     Parameters
     ----------
     last_read
-        Of each slide the day of its last read that counts.
+        From :func:`last_reads`.
     """
     by_month: dict[str, list[int]] = defaultdict(list)
     for number, name in enumerate(ratings.slide_names):

@@ -17,6 +17,7 @@ from models.errors import ModelFileError, TileError, TrainingError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from models.datasets.releases import TrainingRelease
     from models.encoders.encoder import Encoder
     from models.encoding import EncodedSlide, Encoding, SlideImage
     from models.tiling.settings import TileSettings, TissueSettings
@@ -109,6 +110,11 @@ _NAMED = 5
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of training and random weights."
 )
+@click.option(
+    "--around",
+    type=click.Choice(["objects"]),
+    help="A tile around each object of the --release, instead of tiles over tissue.",
+)
 @click.option("--allow-missing", is_flag=True, help="Leave out tiles that can't be read.")
 @command
 def encode(
@@ -131,6 +137,7 @@ def encode(
     device: str,
     precision: Any,
     seed: int,
+    around: str | None,
     allow_missing: bool,
 ) -> Outcome:
     """Turn slides into features: tissue, tiles at a resolution, and a vector a tile.
@@ -147,7 +154,12 @@ def encode(
 
     for module in ("torch", "h5py", "safetensors"):
         needs(module, "models")
-    images = _slides(invocation, release, slides, slide_mpp)
+    if around is not None and (allow_missing or overlap or preview is not None):
+        raise click.UsageError(
+            "--around objects gives each object its tile: leave out --allow-missing, --overlap and "
+            "--preview."
+        )
+    images = _slides(invocation, release, slides, slide_mpp, around=around is not None)
     own = encoder == SELF_SUPERVISED_NAME and weights is None and not random_weights
     spec = chosen_spec(encoder, weights)
     settings = TileSettings(
@@ -195,10 +207,17 @@ def encode(
 
 
 def _slides(
-    invocation: Invocation, release: str | None, paths: Sequence[Path], slide_mpp: float | None
+    invocation: Invocation,
+    release: str | None,
+    paths: Sequence[Path],
+    slide_mpp: float | None,
+    *,
+    around: bool,
 ) -> list[SlideImage]:
     from models.encoding import SlideImage
 
+    if around and release is None:
+        raise click.UsageError("Objects to encode --around are those of a --release.")
     if (release is None) == (not paths):
         raise click.UsageError("Name either a --release or --slides.")
     if release is not None:
@@ -207,9 +226,12 @@ def _slides(
         if slide_mpp is not None:
             raise click.UsageError("The store says what the slides of a --release measure.")
         with invocation.store.reading() as session:
+            opened = open_training_release(session, release)
+            if around:
+                return _with_objects(invocation, opened)
             return [
                 SlideImage(slide.name, slide.path, slide.fingerprint, slide.mpp, slide.part)
-                for slide in open_training_release(session, release).slides
+                for slide in opened.slides
             ]
     found = [file for path in paths for file in _files(path)]
     names = [file.stem for file in found]
@@ -219,6 +241,27 @@ def _slides(
                 f"two slides bear the name {name!r}; encode them into different folders", slide=name
             )
     return [SlideImage(file.stem, str(file), mpp=slide_mpp) for file in found]
+
+
+def _with_objects(invocation: Invocation, release: TrainingRelease) -> list[SlideImage]:
+    """The slides of a release on which anybody found an object, with the objects' places."""
+    from models.datasets.tile_targets import require_task
+    from models.encoding import SlideImage
+    from models.labels.objects import object_centres
+
+    require_task(release, "objects")
+    images = []
+    for slide in release.slides:
+        centres = object_centres(release.items(slide))
+        if not len(centres):
+            invocation.say(f"{slide.name}: nobody found an object, nothing to encode.")
+            continue
+        images.append(
+            SlideImage(
+                slide.name, slide.path, slide.fingerprint, slide.mpp, slide.part, centres=centres
+            )
+        )
+    return images
 
 
 def _files(path: Path) -> list[Path]:

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 @click.option("--release", required=True, metavar="NAME", help="The release to judge it on.")
 @click.option(
     "--features",
-    required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="The folder that `encode` wrote.",
+    help="The folder that `encode` wrote; for all models but unet and smp.",
+)
+@click.option(
+    "--slides-root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the slides lie now, if they were moved; for unet and smp.",
 )
 @click.option("--part", default="test", show_default=True, help="A part of the split.")
 @click.option(
@@ -47,23 +51,30 @@ if TYPE_CHECKING:
     "--review",
     type=click.Path(path_type=Path),
     metavar="TARGET",
-    help="A project.qpproj, or a folder for GeoJSON, for the tiles whose label is doubted.",
+    help="A project.qpproj, or a folder for GeoJSON, for what bears a doubted label.",
+)
+@click.option(
+    "--external",
+    metavar="SITE",
+    help="Hold a site that the model has not seen against the part's slides of the other sites.",
 )
 @click.option("--bootstrap", type=int, default=1000, show_default=True, help="Replicates.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
-@click.option("--allow-missing", is_flag=True, help="Leave out slides without features.")
+@click.option("--allow-missing", is_flag=True, help="Leave out slides without features or image.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @command
 def evaluate(
     invocation: Invocation,
     model: str,
     release: str,
-    features: Path,
+    features: Path | None,
+    slides_root: Path | None,
     part: str,
     folder: Path,
     baseline: str | None,
     calibrate: bool,
     review: Path | None,
+    external: str | None,
     bootstrap: int,
     seed: int,
     allow_missing: bool,
@@ -82,11 +93,13 @@ def evaluate(
     request = Request(
         release=release,
         features=features,
+        slides_root=slides_root,
         part=part,
         bootstrap=bootstrap,
         seed=seed,
         calibrate=calibrate,
         allow_missing=allow_missing,
+        external=external,
     )
     written = write_evaluation(
         invocation.store,
@@ -107,7 +120,7 @@ def evaluate(
 
 
 def _show(console: Console, document: dict[str, Any]) -> None:
-    from models.evaluation.card import TITLES, verdicts_of
+    from models.evaluation.card import TITLES, drops_of, verdicts_of
 
     baseline = document["baseline"]
     columns = ["figure", "model", "95 % interval"]
@@ -115,6 +128,8 @@ def _show(console: Console, document: dict[str, Any]) -> None:
         columns += ["baseline", "difference", "95 % interval"]
     rows = []
     for kind, title in TITLES.items():
+        if kind not in document["figures"]:
+            continue
         row: list[object] = [title, *_cells(document["figures"][kind])]
         if baseline is not None:
             row += [_cells(baseline["figures"][kind])[0], *_cells(baseline["difference"][kind])]
@@ -130,6 +145,8 @@ def _show(console: Console, document: dict[str, Any]) -> None:
         )
     )
     for line in verdicts_of(document):
+        console.print(f"{line}.", markup=False, soft_wrap=True)
+    for line in drops_of(document):
         console.print(f"{line}.", markup=False, soft_wrap=True)
     doubted = counted(len(document["label_issues"]), "label")
     console.print(

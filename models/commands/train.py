@@ -76,6 +76,25 @@ STOPPED = 75
 @click.option("--checkpoint-minutes", type=float, help="Time between checkpoints; default 10.")
 @click.option("--leave-out-site", "site", metavar="SITE", help="Hold this site out entirely.")
 @click.option("--no-baseline", is_flag=True, help="Train nothing on the majority's labels beside.")
+@click.option(
+    "--slide-label",
+    type=click.Choice(["worst", "largest"]),
+    help="How a slide gets its label from a release of regions: by the worst class that it holds, or "
+    "the largest.",
+)
+@click.option(
+    "--least-um2",
+    type=float,
+    help="With --slide-label worst: what a class and those above it must cover; default 0.",
+)
+@click.option(
+    "--out-of-fold",
+    "n_folds",
+    type=int,
+    metavar="K",
+    help="Train K more models, each without a part of the patients, and keep what they say of these: "
+    "`evaluate` then doubts labels of the training as well. em-net and ousm do so anyway.",
+)
 @click.option("--allow-missing", is_flag=True, help="Leave out slides whose features are missing.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @command
@@ -92,6 +111,9 @@ def train(
     config: Path | None,
     site: str | None,
     no_baseline: bool,
+    slide_label: Any,
+    least_um2: float | None,
+    n_folds: int | None,
     allow_missing: bool,
     device: str,
     **training: Any,
@@ -104,11 +126,17 @@ def train(
     """
     from models.commands.left_out import require_none_left_out
     from models.errors import TrainingStoppedError
+    from models.labels.slide_labels import SlideLabelRule
     from models.training.config_file import TrainingFile, read_training_file
     from models.training.devices import device_named
     from models.training.request import TrainingRequest
     from models.training.training_run import train as run_training
 
+    if slide_label is None and least_um2 is not None:
+        raise click.UsageError("--least-um2 is of --slide-label worst.")
+    rule = None
+    if slide_label is not None:
+        rule = SlideLabelRule(rule=slide_label, least_um2=least_um2 or 0.0)
     written = TrainingFile() if config is None else read_training_file(config)
     given = {key: value for key, value in training.items() if value is not None}
     request = TrainingRequest(
@@ -125,6 +153,8 @@ def train(
         tiles=written.tiles,
         site=site,
         baseline=not no_baseline,
+        slide_label=rule,
+        n_folds=n_folds,
         allow_missing=allow_missing,
         device=device_named(device),
     )

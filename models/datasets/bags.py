@@ -18,7 +18,8 @@ from models.datasets.tile_targets import require_task
 from models.features import read_features
 from models.labels.coverage import distributions
 from models.labels.items import OpenItems, item_labels
-from models.targets import Targets
+from models.labels.slide_labels import SlideLabeller, SlideLabelRule
+from models.targets import OPEN, Targets
 
 __all__ = ["Bag", "BagDataset", "bag_dataset"]
 
@@ -72,8 +73,9 @@ def bag_dataset(
     *,
     open_items: OpenItems = "masked",
     allow_missing: bool = False,
+    slide_label: SlideLabelRule | None = None,
 ) -> BagDataset:
-    """The slides of a release that labels slides, as bags.
+    """The slides of a release that labels slides, or whose regions give each a label, as bags.
 
     Parameters
     ----------
@@ -81,7 +83,17 @@ def bag_dataset(
         See `feature_files`.
     open_items
         See `item_labels`: bags that bear no class weigh nothing, unless they are soft.
+    slide_label
+        How the regions of a slide give it a label; None where the release labels slides.
+
+    Raises
+    ------
+    InputError
+        The release is of another kind.
     """
+    if slide_label is not None:
+        require_task(release, "regions")
+        return _from_regions(release, folder, slide_label, allow_missing=allow_missing)
     require_task(release, "slides")
     items = {slide.name: release.items(slide) for slide in release.slides}
     labelled = [slide for slide in release.slides if items[slide.name]]
@@ -101,6 +113,32 @@ def bag_dataset(
         votes=labels.votes,
         weight=labels.teaches.astype(np.float32),
         decided=labels.decided,
+        names=tuple(slide.name for slide in files.slides),
+    )
+    return BagDataset(targets, files)
+
+
+def _from_regions(
+    release: TrainingRelease, folder: Path, rule: SlideLabelRule, *, allow_missing: bool
+) -> BagDataset:
+    """Bags whose label comes from regions; one that what is open could change weighs nothing."""
+    labeller = SlideLabeller(rule, release.classes, release.raters, release.ranks, release.negative)
+    items = {slide.name: release.items(slide) for slide in release.slides}
+    rated = [slide for slide in release.slides if items[slide.name]]
+    files = feature_files(rated, folder, allow_missing=allow_missing)
+    labels = [labeller.label(items[slide.name]) for slide in files.slides]
+    hard = np.array([label.hard for label in labels], dtype=np.int64)
+    known = hard != OPEN
+    posterior = np.stack([label.posterior for label in labels]) * known[:, None]
+    targets = targets_of(
+        release,
+        files.slides,
+        np.arange(len(files.slides)),
+        posterior=posterior.astype(np.float32),
+        hard=hard,
+        votes=np.stack([label.votes for label in labels]),
+        weight=known.astype(np.float32),
+        decided=np.array([label.decided for label in labels]),
         names=tuple(slide.name for slide in files.slides),
     )
     return BagDataset(targets, files)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from annotation.paths import inside
 from consensus.consensus_items import ResolvedItem
 from consensus.release import FrozenRelease, open_release
 from models.targets import NO_SITE, Targets
@@ -60,6 +62,8 @@ class TrainingRelease:
         The consensus run's.
     ordered
         Whether the classes are grades, the lowest first, with nothing unordered among them.
+    reads_alone
+        Whether what a person decided on a triage is left out of what the raters said.
     """
 
     frozen: FrozenRelease
@@ -67,6 +71,7 @@ class TrainingRelease:
     classes: tuple[str, ...]
     ordered: bool
     raters: tuple[str, ...]
+    reads_alone: bool = False
 
     @property
     def name(self) -> str:
@@ -83,14 +88,51 @@ class TrainingRelease:
         """The protocol's: ``regions``, ``objects`` or ``slides``."""
         return self.frozen.consensus.protocol.task
 
+    @property
+    def ranks(self) -> tuple[float, ...]:
+        """The order of the classes; NaN of those without."""
+        protocol = self.frozen.consensus.protocol
+        rank = dict(zip(protocol.class_names, protocol.ranks, strict=True))
+        return tuple(rank.get(name, math.nan) for name in self.classes)
+
+    @property
+    def negative(self) -> str | None:
+        """The class of what was rated and is no finding, where the task has one."""
+        return self.frozen.consensus.protocol.negative
+
+    def with_images_in(self, folder: Path | None) -> TrainingRelease:
+        """The same with its images in a folder, under the names of their files; None: as it is."""
+        if folder is None:
+            return self
+        return replace(self, slides=tuple(_below(folder, slide) for slide in self.slides))
+
     def items(self, slide: ReleasedSlide) -> list[ResolvedItem]:
         """What the consensus says of a slide."""
         consensus = self.frozen.consensus
-        return consensus.items(next(row for row in consensus.slides if row.name == slide.name))
+        items = consensus.items(next(row for row in consensus.slides if row.name == slide.name))
+        decided = self._decided_on(slide) if self.reads_alone else set()
+        if not decided:
+            return items
+        return [
+            replace(item, pattern={r: c for r, c in item.pattern.items() if r not in decided})
+            for item in items
+        ]
+
+    def _decided_on(self, slide: ReleasedSlide) -> set[str]:
+        """Whose rating of a slide is a decision; they have no read of it that counts."""
+        counted = self.frozen.consensus.run.summary.get("ai_assisted", [])
+        return {one["annotator"] for one in counted if one["slide"] == slide.name}
 
 
-def open_training_release(session: Session, name: str) -> TrainingRelease:
+def open_training_release(
+    session: Session, name: str, *, reads_alone: bool = False
+) -> TrainingRelease:
     """Open a release to train on it.
+
+    Parameters
+    ----------
+    reads_alone
+        For figures of raters: without decisions that were counted as ratings.
 
     Raises
     ------
@@ -124,6 +166,7 @@ def open_training_release(session: Session, name: str) -> TrainingRelease:
         # Comparisons with the rank of an unordered class, which is NaN, don't hold.
         ordered=len(ranks) > 1 and all(low < high for low, high in pairwise(ranks)),
         raters=tuple(consensus.run.summary["raters"]),
+        reads_alone=reads_alone,
     )
 
 
@@ -169,3 +212,9 @@ def targets_of(
         groups=groups,
         sites=sites,
     )
+
+
+def _below(folder: Path, slide: ReleasedSlide) -> ReleasedSlide:
+    if slide.path is None:
+        return slide
+    return replace(slide, path=str(inside(folder, Path(slide.path).name)))

@@ -18,6 +18,7 @@ from models.datasets.feature_files import FeatureFiles, feature_files
 from models.datasets.pixels import SlidePixels
 from models.datasets.releases import ReleasedSlide, TrainingRelease
 from models.datasets.tile_targets import released_grids, require_task, targets_of_tiles
+from models.errors import TileError
 from models.features import read_rows
 from models.labels.items import OpenItems
 from models.labels.objects import object_tiles
@@ -28,6 +29,7 @@ from models.tiling.grid import TileGrid
 __all__ = [
     "TileDataset",
     "TileSource",
+    "feature_objects",
     "feature_tiles",
     "object_crops",
     "pixel_tiles",
@@ -38,6 +40,16 @@ Ints = NDArray[np.int64]
 
 class TileSource(Protocol):
     """Where a tile's features or pixels come from."""
+
+    @property
+    def corners(self) -> Sequence[NDArray[np.float64]]:
+        """Of each slide the upper left corners of its tiles (N, 2), in level-0 px."""
+        ...
+
+    @property
+    def sides_px(self) -> Sequence[float]:
+        """Of each slide the side of its tiles, in level-0 px."""
+        ...
 
     def load(self, slide: Ints, row: Ints) -> torch.Tensor:
         """Tiles by slide and by number on the slide, (B, D) or (B, 3, h, w)."""
@@ -80,6 +92,18 @@ class TileDataset(Dataset[torch.Tensor]):
         """Tiles by their indices, (B, D) features as stored or (B, 3, h, w) pixels in uint8."""
         return self._source.load(self.slide[indices], self.row[indices])
 
+    def corners(self, indices: Ints) -> NDArray[np.float64]:
+        """Where tiles lie, by their indices: upper left corners (B, 2) in level-0 px."""
+        found = np.zeros((len(indices), 2))
+        for number in np.unique(self.slide[indices]).tolist():
+            place = np.flatnonzero(self.slide[indices] == number)
+            found[place] = self._source.corners[number][self.row[indices[place]]]
+        return found
+
+    def sides_px(self, indices: Ints) -> NDArray[np.float64]:
+        """The sides of tiles (B,) in level-0 px, by their indices."""
+        return np.array(self._source.sides_px, dtype=np.float64)[self.slide[indices]]
+
     @property
     def fingerprints(self) -> list[str | None]:
         """The fingerprint of each tile's slide."""
@@ -106,6 +130,11 @@ def feature_tiles(
     """
     require_task(release, "regions")
     files = feature_files(release.slides, folder, allow_missing=allow_missing)
+    if files.files[0].origin.of_objects:
+        raise TileError(
+            f"the features in {folder} are of tiles around objects, and release {release.name!r} is "
+            "of regions; run `pathquorum encode` without --around"
+        )
     labels = [
         tile_labels(
             release.items(file.slide),
@@ -117,6 +146,51 @@ def feature_tiles(
         )
         for file in files.files
     ]
+    return _dataset(release, files.slides, labels, _FeatureRows(files), files.skipped)
+
+
+def feature_objects(
+    release: TrainingRelease,
+    folder: Path,
+    *,
+    open_items: OpenItems = "masked",
+    allow_missing: bool = False,
+) -> TileDataset:
+    """The objects of a release, each as the features of the tile around it.
+
+    Parameters
+    ----------
+    folder, allow_missing
+        See `feature_files`; slides without an object need no file.
+    open_items
+        See `item_labels`.
+
+    Raises
+    ------
+    TileError
+        As `feature_files` says; or features of other tiles than those around the release's objects.
+    """
+    require_task(release, "objects")
+    with_objects = [slide for slide in release.slides if release.items(slide)]
+    files = feature_files(with_objects, folder, allow_missing=allow_missing)
+    labels = []
+    for file in files.files:
+        crops = object_tiles(
+            release.items(file.slide),
+            release.classes,
+            release.raters,
+            file.origin.side_px,
+            open_items=open_items,
+        )
+        corners = np.column_stack([crops.x_px, crops.y_px])
+        if not (file.origin.of_objects and np.array_equal(file.coordinates, corners)):
+            raise TileError(
+                f"feature file {file.path.name!r} is not of the objects of release "
+                f"{release.name!r}; run `pathquorum encode --release {release.name} --around "
+                "objects`",
+                path=file.path,
+            )
+        labels.append(crops.labels)
     return _dataset(release, files.slides, labels, _FeatureRows(files), files.skipped)
 
 
@@ -154,7 +228,8 @@ def pixel_tiles(
     ]
     settings = grids[slides[0].name].settings
     corners = [np.column_stack([grids[s.name].x_px, grids[s.name].y_px]) for s in slides]
-    source = _TilePixels(SlidePixels(slides), corners, settings.mpp, settings.size_px)
+    sides = [grids[slide.name].side_px for slide in slides]
+    source = _TilePixels(SlidePixels(slides), corners, sides, settings.mpp, settings.size_px)
     return _dataset(release, slides, labels, source, skipped)
 
 
@@ -180,7 +255,8 @@ def object_crops(
         for slide in release.slides
     ]
     corners = [np.column_stack([crop.x_px, crop.y_px]) for crop in crops]
-    source = _TilePixels(SlidePixels(release.slides), corners, mpp, size_px)
+    sides = [crop.side_px for crop in crops]
+    source = _TilePixels(SlidePixels(release.slides), corners, sides, mpp, size_px)
     return _dataset(release, release.slides, [crop.labels for crop in crops], source, ())
 
 
@@ -208,6 +284,8 @@ class _FeatureRows:
 
     def __init__(self, files: FeatureFiles) -> None:
         self._paths = [file.path for file in files.files]
+        self.corners = [file.coordinates for file in files.files]
+        self.sides_px = [file.origin.side_px for file in files.files]
 
     def load(self, slide: Ints, row: Ints) -> torch.Tensor:
         loaded: torch.Tensor | None = None
@@ -227,15 +305,17 @@ class _TilePixels:
         self,
         pixels: SlidePixels,
         corners: Sequence[NDArray[np.float64]],
+        sides_px: Sequence[float],
         mpp: float,
         size_px: int,
     ) -> None:
-        self._pixels, self._corners, self._mpp, self._size_px = pixels, corners, mpp, size_px
+        self.corners, self.sides_px = corners, sides_px
+        self._pixels, self._mpp, self._size_px = pixels, mpp, size_px
 
     def load(self, slide: Ints, row: Ints) -> torch.Tensor:
         loaded = torch.empty((len(slide), 3, self._size_px, self._size_px), dtype=torch.uint8)
         for place, (on, number) in enumerate(zip(slide.tolist(), row.tolist(), strict=True)):
-            x_px, y_px = self._corners[on][number].tolist()
+            x_px, y_px = self.corners[on][number].tolist()
             tile = self._pixels.read(on, x_px, y_px, mpp=self._mpp, size_px=self._size_px)
             loaded[place] = torch.from_numpy(tile).permute(2, 0, 1)  # [h, w, 3] -> [3, h, w]
         return loaded

@@ -6,25 +6,22 @@ test of this model. Nothing here needs torch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator
 
-import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from annotation.pushed import PREDICTIONS, is_prediction
+from annotation.pushed import is_prediction
 from annotation.tables import PullRead
 from annotation.terminal import counted
 from consensus.consensus_items import Consensus
+from consensus.prediction_runs import run_of_origin, weights_of
 from consensus.runs import last_pull_before
 from consensus.study.counted_reads import counted_reads
-from consensus.tables import ConsensusRun, PredictionRun
+from consensus.tables import ConsensusRun
 from models.evaluation.review_list import reviewed_weights
-from models.prediction.on_record import weights_of
-from models.targets import OPEN, Targets
 
-__all__ = ["assisted_note", "assisted_slides", "votes_of_reads"]
+__all__ = ["assisted_note", "assisted_slides"]
 
 _NAMED = 3
 
@@ -58,24 +55,6 @@ def assisted_note(model: str, slides: dict[str, str]) -> str | None:
     )
 
 
-def votes_of_reads(targets: Targets, slide_of: Sequence[str], run: ConsensusRun) -> Targets:
-    """The same targets, where decisions on a triage are no vote of an expert's.
-
-    Parameters
-    ----------
-    slide_of : length n
-        The slide that each item lies on.
-    """
-    decided = {(one["slide"], one["annotator"]) for one in run.summary.get("ai_assisted", [])}
-    if not decided:
-        return targets
-    dropped = np.array(
-        [[(slide, name) in decided for name in targets.raters] for slide in slide_of]
-    )
-    votes = np.where(dropped.reshape(targets.votes.shape), OPEN, targets.votes)
-    return replace(targets, votes=votes)
-
-
 def _decided_with(
     session: Session, run: ConsensusRun, weights: set[str]
 ) -> Iterator[tuple[str, str]]:
@@ -105,8 +84,7 @@ def _read_with(
 
 def _is_of(session: Session, push: str, weights: set[str]) -> bool:
     """Whether a push showed what these weights predict; one of no run on record may have."""
-    name = push.removeprefix(PREDICTIONS)
-    run = session.scalars(select(PredictionRun).where(PredictionRun.name == name)).first()
+    run = run_of_origin(session, push)
     if run is not None:
         return bool(weights & set(weights_of(run)))
     begin = reviewed_weights(push)

@@ -28,18 +28,23 @@ from consensus.reporting.numbers import (
     moment_text,
     percent_text,
     shown,
+    signed,
 )
 from consensus.reporting.page import page_environment
 from models.datasets.releases import TrainingRelease
+from models.evaluation.card_rows import Row
 from models.evaluation.chosen_model import ChosenModel
+from models.evaluation.external import told_of_drop
+from models.evaluation.mask_tables import MaskTables, mask_tables
 from models.evaluation.pictures import draw_experts, draw_reliability
 from models.evaluation.verdicts import verdict
 
-__all__ = ["TITLES", "Card", "collect_card", "render_card", "verdicts_of"]
+__all__ = ["TITLES", "Card", "collect_card", "drops_of", "render_card", "verdicts_of"]
 
 TITLES: Final = {
     "balanced_accuracy": "Balanced accuracy",
     "kappa": "Kappa",
+    "dice_macro": "Dice, mean over classes",
     "accuracy": "Accuracy",
     "auroc_macro": "Area under ROC, mean over classes",
     "nll": "Log-loss",
@@ -55,15 +60,6 @@ OF_CLASS: Final = {
 BESIDE_EXPERTS: Final = ("balanced_accuracy", "kappa")
 _FOUND_HIDDEN: Final = 200
 """Longer texts of what a method found are left to the model's file."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A name, what it rests on, and figures in the order of a table's columns."""
-
-    name: str
-    amounts: tuple[str, ...]
-    figures: tuple[ShownStatistic, ...]
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,10 @@ class Card:
     overall: list[Row]
     per_class: list[Row]
     per_site: list[Row]
+    external: list[Row]
+    drops: list[str]
     experts: list[tuple[str, list[Row]]]
+    masks: MaskTables | None
     agreement: Mapping[str, ShownStatistic] | None
     confusion: list[tuple[str, list[str]]]
     calibration: list[Row]
@@ -130,7 +129,10 @@ def collect_card(
         (handle, _expert_rows(beside)) for handle, beside in sorted(document["experts"].items())
     ]
     calibration = _calibration(document["calibration"])
-    rows = [*overall, *per_class, *per_site, *calibration]
+    masks = mask_tables(document)
+    external = _external(document["external"])
+    rows = [*overall, *per_class, *per_site, *external, *calibration]
+    rows += masks.rows if masks else []
     rows += [row for _, beside in experts for row in beside]
     agreed = document["raters_agreement"]
     return Card(
@@ -142,7 +144,10 @@ def collect_card(
         overall=overall,
         per_class=per_class,
         per_site=per_site,
+        external=external,
+        drops=drops_of(document),
         experts=experts,
+        masks=masks,
         agreement=None if agreed is None else {k: shown(agreed[k]) for k in ("conger", "percent")},
         confusion=_confusion(document["confusion"]),
         calibration=calibration,
@@ -177,6 +182,8 @@ def _overall(document: Mapping[str, Any]) -> list[Row]:
     baseline = document["baseline"]
     rows = []
     for kind, title in TITLES.items():
+        if kind not in document["figures"]:
+            continue
         figures = [shown(document["figures"][kind])]
         if baseline is not None:
             figures += [shown(baseline["figures"][kind]), shown(baseline["difference"][kind])]
@@ -238,6 +245,33 @@ def verdicts_of(document: Mapping[str, Any]) -> list[str]:
         for handle, beside in sorted(document["experts"].items())
     ]
     return told
+
+
+def drops_of(document: Mapping[str, Any]) -> list[str]:
+    """What an external validation shows of each figure that experts are compared by, in words."""
+    external = document["external"]
+    if external is None:
+        return []
+    return [told_of_drop(external, kind, TITLES[kind]) for kind in BESIDE_EXPERTS]
+
+
+def _external(external: Mapping[str, Any] | None) -> list[Row]:
+    """A row a figure: at the site, at the other sites, and the drop."""
+    if external is None:
+        return []
+    kinds = [kind for kind in TITLES if kind in external["drop"]]
+    return [
+        Row(
+            TITLES[kind],
+            (),
+            (
+                shown(external["outside"]["figures"][kind]),
+                shown(external["home"]["figures"][kind]),
+                signed(external["drop"][kind]),
+            ),
+        )
+        for kind in kinds
+    ]
 
 
 def _parts(release: TrainingRelease, split: Mapping[str, list[str]]) -> list[PartRow]:

@@ -5,22 +5,20 @@ Shapes: n items, K classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from annotation.errors import RefusedError
+from annotation.errors import InputError, RefusedError
 from consensus.agreement import agreement
 from consensus.ratings import Ratings
 from consensus.statistics.weights import disagreement_weights
 from models.datasets.releases import TrainingRelease, open_training_release
-from models.evaluation.assisted import assisted_note, assisted_slides, votes_of_reads
+from models.evaluation.assisted import assisted_note, assisted_slides
 from models.evaluation.calibration import (
     CALIBRATION,
     Temperature,
@@ -29,8 +27,10 @@ from models.evaluation.calibration import (
     tempered,
 )
 from models.evaluation.chosen_model import ChosenModel
-from models.evaluation.draws import difference
+from models.evaluation.doubts import Doubt, ranked
+from models.evaluation.draws import Figure, PatientDraws, difference
 from models.evaluation.experts import against_each_expert
+from models.evaluation.external import external_document, sides_of
 from models.evaluation.figures import (
     Method,
     Scored,
@@ -39,10 +39,14 @@ from models.evaluation.figures import (
     scored,
     site_figures,
 )
-from models.evaluation.held_out import items_of_part, require_unseen, seen_note
-from models.evaluation.items import JudgedItems, judged_items, require_fit
-from models.evaluation.label_issues import label_issues
+from models.evaluation.held_out import require_unseen, seen_note, slides_of_part
+from models.evaluation.items import JudgedItems, judged_items
+from models.evaluation.mask_figures import CONSENSUS, mean_dice, per_class
+from models.evaluation.predicted import Judgeable, Predicted
+from models.labels.slide_labels import SlideLabelRule
+from models.model_file import ModelDescription
 from models.targets import OPEN, Targets
+from models.training.out_of_fold import read_out_of_fold
 
 __all__ = ["Evaluated", "Request", "evaluate"]
 
@@ -53,32 +57,40 @@ class Request:
 
     Attributes
     ----------
-    release, features, part
-        The release, the folder of its features, and the part of the split.
+    release, part
+        The release, and the part of its split.
+    features, slides_root
+        The folder of the features, for a model of these; for one of masks where the images lie now,
+        or None where they lay.
     bootstrap, seed
         Replicates over patients.
     calibrate
         Whether the figures are those at the temperature fitted on the calibration part.
     allow_missing
-        Leave out slides without features.
+        Leave out slides without features or image.
+    external
+        A site to be held against the part's slides of the other sites.
     """
 
     release: str
-    features: Path
+    features: Path | None = None
+    slides_root: Path | None = None
     part: str = "test"
     bootstrap: int = 1000
     seed: int = 0
     calibrate: bool = False
     allow_missing: bool = False
+    external: str | None = None
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The document, and what the card needs beside it."""
+    """The document, and what the card and the list for people need beside it."""
 
     document: dict[str, Any]
     release: TrainingRelease
     temperature: Temperature | None
+    doubts: list[Doubt]
 
 
 def evaluate(
@@ -93,68 +105,72 @@ def evaluate(
     ModelFileError
         The model doesn't fit the release or its features.
     """
-    release = open_training_release(session, request.release)
-    items = judged_items(release, request.features, allow_missing=request.allow_missing)
+    release = open_training_release(session, request.release, reads_alone=True)
     described = model.trained.description
+    items = _judgeable(release, described, request)
     weights = [one.trained.description.weights_sha256 for one in (model, baseline) if one]
     assisted = assisted_slides(session, release.frozen.consensus, weights)
-    numbers = items_of_part(described, release.manifest_sha256, items, request.part, assisted)
-    slides = {items.slide_of[number] for number in numbers.tolist()}
+    judgeable = set(items.slides) - assisted.keys()
+    slides = slides_of_part(described, release, judgeable, request.part)
     for one in (model, *([baseline] if baseline else [])):
-        require_fit(one.trained.description, items, one.name)
+        items.require_fit(one.trained.description, one.name)
         require_unseen(session, one.trained.description, slides, model=one.name, part=request.part)
-    targets = votes_of_reads(
-        items.targets.subset(numbers),
-        [items.slide_of[number] for number in numbers.tolist()],
-        release.frozen.consensus.run,
-    )
-    raw = items.predict(model.trained, numbers)
-    fitted, unfitted = _temperature(model, release, items, request, assisted)
+    fitted, unfitted = _temperature(model, release, items, request, judgeable)
     value = fitted.value if fitted and request.calibrate else described.temperature
+    found = items.predict(model.trained, slides, details=True)
     method = _method(release, request)
-    probabilities = tempered(raw, value)
-    judged = scored(probabilities, targets)
+    judged, calls = found.at(value), found.calls()
+    called = None if found.called is None else calls
     draws = method.draws(judged.targets.group)
-    figures = overall_figures(judged, method, draws)
+    figures = _overall(judged, called, method, draws)
+    kept, notes = _doubts_of_kept(model, release, items)
+    doubts = ranked([*items.doubts(found, value, request.part), *kept])
     document = {
         "release": release.name,
         "manifest_sha256": release.manifest_sha256,
         "part": request.part,
         "item": items.kind,
-        **_amounts(targets, judged, len(slides)),
+        **_amounts(found, calls, len(slides)),
         "cluster_unit": "patient",
         "weights": method.weights,
         "bootstrap": request.bootstrap,
         "seed": request.seed,
         "temperature": value,
         "figures": {name: one.to_dict() for name, one in draws.statistics(figures).items()},
-        "per_class": class_figures(judged, method),
-        "per_site": site_figures(judged, method),
-        "confusion": _confusion(judged),
-        "raters_agreement": _agreement(targets, release, method),
-        "experts": against_each_expert(probabilities, targets, method),
+        "per_class": class_figures(judged, method, called),
+        "per_site": site_figures(judged, method, called),
+        "masks": _masks(found, calls, method),
+        "confusion": _confusion(calls),
+        "raters_agreement": _agreement(found.rated, release, method),
+        "experts": against_each_expert(found, method),
+        "external": _external(session, model, release, items, request, value, judgeable),
         "baseline": None,
         "calibration": {
             "fitted": None if fitted is None else vars(fitted),
             "reason": unfitted,
-            "before": reliability(scored(raw, targets), method).to_dict(),
+            "before": reliability(found.at(1.0), method).to_dict(),
             "after": (
-                None
-                if fitted is None
-                else reliability(scored(tempered(raw, fitted.value), targets), method).to_dict()
+                None if fitted is None else reliability(found.at(fitted.value), method).to_dict()
             ),
-            "nll": _nll(raw, fitted, targets, method),
+            "nll": _nll(found, fitted, method),
         },
-        "label_issues": _issues(judged, items, numbers),
+        "label_issues": [one.document(rank) for rank, one in enumerate(doubts, start=1)],
         "skipped": [{"slide": name, "reason": reason} for name, reason in items.skipped],
         "ai_assisted": [{"slide": name, "reason": why} for name, why in assisted.items()],
-        "notes": _notes(model, request.part, fitted, assisted_note(model.name, assisted)),
+        "notes": [
+            *_notes(model, request.part, fitted, assisted_note(model.name, assisted)),
+            *found.notes,
+            *notes,
+        ],
     }
     if baseline is not None:
-        other = tempered(
-            items.predict(baseline.trained, numbers), baseline.trained.description.temperature
+        base = items.predict(baseline.trained, slides)
+        beside = _overall(
+            base.at(baseline.trained.description.temperature),
+            None if base.called is None else base.calls(),
+            method,
+            draws,
         )
-        beside = overall_figures(scored(other, targets), method, draws)
         apart = {name: difference(figures[name], beside[name]) for name in figures}
         document["baseline"] = {
             "model": baseline.name,
@@ -163,27 +179,87 @@ def evaluate(
             "figures": {name: one.to_dict() for name, one in draws.statistics(beside).items()},
             "difference": {name: one.to_dict() for name, one in draws.statistics(apart).items()},
         }
-    return Evaluated(document, release, fitted)
+    return Evaluated(document, release, fitted, doubts)
+
+
+def _external(
+    session: Session,
+    model: ChosenModel,
+    release: TrainingRelease,
+    items: Judgeable,
+    request: Request,
+    temperature: float,
+    judgeable: Collection[str],
+) -> dict[str, Any] | None:
+    """A site by itself beside the other sites, where that is asked for."""
+    if request.external is None:
+        return None
+    sides = sides_of(release, judgeable, request.external, request.part)
+    for slides in sides:
+        require_unseen(
+            session, model.trained.description, slides, model=model.name, part=request.part
+        )
+
+    def figures_of(slides: Collection[str], number: int) -> tuple[PatientDraws, dict[str, Figure]]:
+        method = _method(release, replace(request, seed=request.seed + number))
+        found = items.predict(model.trained, slides)
+        judged, called = found.at(temperature), found.calls()
+        draws = method.draws(judged.targets.group)
+        return draws, _overall(judged, None if found.called is None else called, method, draws)
+
+    return external_document(request.external, request.part, sides, figures_of)
+
+
+def _judgeable(
+    release: TrainingRelease, described: ModelDescription, request: Request
+) -> Judgeable:
+    """What the model takes: features, or the slides themselves."""
+    if described.input.get("kind") == "tiles":
+        if request.features is not None:
+            raise InputError(
+                f"a model of architecture {described.architecture!r} looks at pixels, not at "
+                "features; leave out --features, and give --slides-root where the slides were moved"
+            )
+        from models.evaluation.mask_items import judged_masks
+
+        return judged_masks(
+            release,
+            described,
+            request.slides_root,
+            seed=request.seed,
+            allow_missing=request.allow_missing,
+        )
+    if request.features is None or request.slides_root is not None:
+        raise InputError(
+            f"a model of architecture {described.architecture!r} looks at features; give --features "
+            "(the folder that `encode` wrote) and no --slides-root"
+        )
+    rule = described.input.get("slide_label")
+    return judged_items(
+        release,
+        request.features,
+        slide_label=None if rule is None else SlideLabelRule.from_dict(rule),
+        allow_missing=request.allow_missing,
+    )
 
 
 def _temperature(
     model: ChosenModel,
     release: TrainingRelease,
-    items: JudgedItems,
+    items: Judgeable,
     request: Request,
-    assisted: Collection[str],
+    judgeable: Collection[str],
 ) -> tuple[Temperature | None, str | None]:
     """The fitted temperature, or why there is none."""
-    described = model.trained.description
-    numbers = items_of_part(described, release.manifest_sha256, items, CALIBRATION, assisted)
+    slides = slides_of_part(model.trained.description, release, judgeable, CALIBRATION)
     try:
-        if not len(numbers):
+        if not slides:
             raise RefusedError(
                 f"the part {CALIBRATION!r} of release {release.name!r} holds no item, so there is "
                 "no temperature to fit; release with a calibration part"
             )
-        targets = items.targets.subset(numbers)
-        fitted = fit_temperature(items.predict(model.trained, numbers), targets)
+        found = items.predict(model.trained, slides)
+        fitted = fit_temperature(found.probabilities, found.targets)
         if fitted.note is not None and request.calibrate:
             raise RefusedError(f"{fitted.note}; evaluate without --calibrate")
         return fitted, None
@@ -193,30 +269,74 @@ def _temperature(
         return None, error.message
 
 
+def _doubts_of_kept(
+    model: ChosenModel, release: TrainingRelease, items: Judgeable
+) -> tuple[list[Doubt], list[str]]:
+    """Doubted labels of what the model was trained on, out of fold, and notes on that."""
+    described = model.trained.description
+    if described.out_of_fold_sha256 is None or not isinstance(items, JudgedItems):
+        return [], []
+    if described.manifest_sha256 != release.manifest_sha256:
+        return [], [
+            "the out-of-fold predictions of the training are of another release; its labels are not "
+            "looked at"
+        ]
+    kept = read_out_of_fold(model.folder, described.out_of_fold_sha256, len(described.classes))
+    doubts, missing = items.doubts_of_kept(kept)
+    if not missing:
+        return doubts, []
+    return doubts, [f"{missing} items of the training have no features here and are not looked at"]
+
+
+def _overall(
+    judged: Scored, called: Scored | None, method: Method, draws: PatientDraws
+) -> dict[str, Figure]:
+    """Figures over all classes; of masks the mean Dice as well."""
+    figures = overall_figures(judged, method, draws, called)
+    if called is not None:
+        of_calls = method.draws(called.targets.group)
+        figures["dice_macro"] = mean_dice(called, called.said, of_calls)
+    return figures
+
+
+def _masks(found: Predicted, calls: Scored, method: Method) -> dict[str, Any] | None:
+    """Dice and distances of each class against the consensus, in all and of each site."""
+    if found.called is None or found.called.distances is None:
+        return None
+    distances = found.called.distances
+    return {
+        "sampled_pixels": len(found.probabilities),
+        "per_class": per_class(calls, distances, CONSENSUS, method),
+        "per_site": {
+            calls.targets.site_name(site): per_class(
+                calls.at_site(site), distances.of_site(site), CONSENSUS, method
+            )
+            for site in np.unique(calls.targets.site).tolist()
+        },
+    }
+
+
 def _method(release: TrainingRelease, request: Request) -> Method:
     """Quadratic weights between the classes that have an order; nominal where none has."""
-    rank = _ranks(release)
+    rank = np.array(release.ranks)
     weights = "nominal" if np.isnan(rank).all() else "quadratic"
     disagreement = disagreement_weights(weights, release.classes, rank)
     return Method(disagreement, weights, request.bootstrap, request.seed)
 
 
-def _ranks(release: TrainingRelease) -> NDArray[np.float64]:
-    protocol = release.frozen.consensus.protocol
-    rank = dict(zip(protocol.class_names, protocol.ranks, strict=True))
-    return np.array([rank.get(name, math.nan) for name in release.classes])
-
-
-def _amounts(targets: Targets, judged: Scored, slides: int) -> dict[str, Any]:
+def _amounts(found: Predicted, calls: Scored, slides: int) -> dict[str, Any]:
     """What the figures rest on."""
-    groups, sites = np.unique(judged.targets.group), np.unique(judged.targets.site)
+    groups, sites = np.unique(calls.targets.group), np.unique(calls.targets.site)
+    of = found.rated
+    all_items = len(of) if found.called is None else int(found.called.pixels.sum())
     return {
-        "items": len(judged.reference),
-        "without_class": len(targets) - len(judged.reference),
+        "items": calls.count(),
+        "without_class": all_items - calls.count(),
+        "area_um2": None if found.called is None else float(calls.weight.sum()),
         "slides": slides,
         "patients": len(groups),
-        "sites": [targets.site_name(site) for site in sites.tolist()],
-        "classes": list(targets.classes),
+        "sites": [of.site_name(site) for site in sites.tolist()],
+        "classes": list(of.classes),
     }
 
 
@@ -246,7 +366,7 @@ def _agreement(targets: Targets, release: TrainingRelease, method: Method) -> di
         weight=targets.weight[counted].astype(np.float64),
         cluster=cluster.reshape(-1).astype(np.int64),
         cluster_names=tuple(targets.group_name(code) for code in codes.tolist()),
-        rank=_ranks(release),
+        rank=np.array(release.ranks),
         weight_unit="um2",  # shares of a tile's area are no counts either
         cluster_unit="patient",
     )
@@ -259,31 +379,9 @@ def _agreement(targets: Targets, release: TrainingRelease, method: Method) -> di
     }
 
 
-def _issues(judged: Scored, items: JudgedItems, numbers: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """The items whose label is doubted, with where they lie."""
-    found = label_issues(judged)
-    places = items.places(
-        numbers[judged.numbers[np.array([issue.item for issue in found], dtype=np.int64)]]
-    )
-    return [
-        {
-            "rank": issue.rank,
-            **asdict(place),
-            "given": issue.given,
-            "suggested": issue.suggested,
-            "p_given": issue.p_given,
-            "p_suggested": issue.p_suggested,
-            "reason": issue.reason,
-        }
-        for issue, place in zip(found, places, strict=True)
-    ]
-
-
-def _nll(
-    raw: NDArray[np.float64], fitted: Temperature | None, targets: Targets, method: Method
-) -> dict[str, Any]:
+def _nll(found: Predicted, fitted: Temperature | None, method: Method) -> dict[str, Any]:
     """Log-loss of the part at temperature 1, at the fitted one, and their paired difference."""
-    before = scored(raw, targets)
+    before = scored(found.probabilities, found.targets)
     draws = method.draws(before.targets.group)
     one = overall_figures(before, method, draws)["nll"]
     document: dict[str, Any] = {"before": draws.statistic(one).to_dict()}

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.comparing.comparisons import MIN_OTHERS
-from models.evaluation.draws import difference
-from models.evaluation.figures import Method, scored, table_figures
-from models.targets import OPEN, Targets
+from models.evaluation.draws import Figure, PatientDraws, difference
+from models.evaluation.figures import Method, table_figures
+from models.evaluation.mask_figures import dice_figures, per_class
+from models.evaluation.predicted import Predicted
+from models.targets import OPEN
 
 __all__ = ["against_each_expert", "majority_of_others"]
 
@@ -42,9 +44,7 @@ def majority_of_others(votes: NDArray[np.int64], rater: int) -> NDArray[np.int64
     return np.where(settled, counts.argmax(axis=1), OPEN)
 
 
-def against_each_expert(
-    probabilities: NDArray[np.float64], targets: Targets, method: Method
-) -> dict[str, dict[str, object]]:
+def against_each_expert(found: Predicted, method: Method) -> dict[str, dict[str, object]]:
     """Model and expert against the same reference, each with the paired difference.
 
     Returns
@@ -52,39 +52,51 @@ def against_each_expert(
     dict
         For each rater ``others`` (the majority of the other raters as reference) and ``consensus``
         (the release's), each with ``items``, ``patients`` and the figures of ``model``,
-        ``expert`` and ``difference`` (model less expert).
+        ``expert`` and ``difference`` (model less expert). Of masks each has Dice of every class as
+        well, and ``outlines`` holds the model against what the rater has drawn.
     """
     document: dict[str, dict[str, object]] = {}
-    for rater, handle in enumerate(targets.raters):
-        rated = targets.votes[:, rater] != OPEN
-        consensus = np.where(rated, targets.hard, OPEN)
+    rated = found.rated
+    for rater, handle in enumerate(rated.raters):
+        own = rated.votes[:, rater]
+        consensus = np.where(own != OPEN, rated.hard, OPEN)
         document[handle] = {
-            "others": _beside(
-                probabilities, targets, rater, majority_of_others(targets.votes, rater), method
-            ),
-            "consensus": _beside(probabilities, targets, rater, consensus, method),
+            "others": _beside(found, rater, majority_of_others(rated.votes, rater), method),
+            "consensus": _beside(found, rater, consensus, method),
         }
+        if found.called is not None and found.called.distances is not None:
+            document[handle]["outlines"] = per_class(
+                found.calls(own), found.called.distances, 1 + rater, method
+            )
     return document
 
 
 def _beside(
-    probabilities: NDArray[np.float64],
-    targets: Targets,
-    rater: int,
-    reference: NDArray[np.int64],
-    method: Method,
+    found: Predicted, rater: int, reference: NDArray[np.int64], method: Method
 ) -> dict[str, object]:
     """Figures of model and rater on the items of which the reference says something."""
-    of = scored(probabilities, targets, reference)
+    of = found.calls(reference)
     draws = method.draws(of.targets.group)
+    of_rater = of.targets.votes[:, rater]
     model = table_figures(of, of.said, method, draws)
-    expert = table_figures(of, of.targets.votes[:, rater], method, draws)
+    expert = table_figures(of, of_rater, method, draws)
+    told: dict[str, object] = {
+        "items": of.count(),
+        "patients": draws.n_patients,
+        **_compared(model, expert, draws),
+    }
+    if found.called is not None:
+        told["dice"] = _compared(
+            dice_figures(of, of.said, draws), dice_figures(of, of_rater, draws), draws
+        )
+    return told
+
+
+def _compared(
+    model: dict[str, Figure], expert: dict[str, Figure], draws: PatientDraws
+) -> dict[str, object]:
     apart = {name: difference(model[name], expert[name]) for name in model}
     return {
-        "items": len(of.reference),
-        "patients": draws.n_patients,
-        **{
-            who: {name: one.to_dict() for name, one in draws.statistics(figures).items()}
-            for who, figures in (("model", model), ("expert", expert), ("difference", apart))
-        },
+        who: {name: one.to_dict() for name, one in draws.statistics(figures).items()}
+        for who, figures in (("model", model), ("expert", expert), ("difference", apart))
     }

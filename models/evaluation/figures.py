@@ -72,12 +72,15 @@ class Scored:
         Of these items.
     numbers : shape (n,)
         Of these items, among those that were given.
+    pixels : shape (n,)
+        Of masks: how many pixels each item stands for; else None, and each stands for itself.
     """
 
     probabilities: NDArray[np.float64]
     reference: NDArray[np.int64]
     targets: Targets
     numbers: NDArray[np.int64]
+    pixels: NDArray[np.int64] | None = None
 
     @property
     def said(self) -> NDArray[np.int64]:
@@ -110,7 +113,17 @@ class Scored:
             self.reference[items],
             self.targets.subset(items),
             self.numbers[items],
+            None if self.pixels is None else self.pixels[items],
         )
+
+    def count(self, items: NDArray[np.bool_] | None = None) -> int:
+        """How many of the items (n,) there are; None: how many in all."""
+        chosen = np.ones(len(self.reference), np.bool_) if items is None else items
+        return int(chosen.sum() if self.pixels is None else self.pixels[chosen].sum())
+
+    def at_site(self, site: int) -> Scored:
+        """The items of a site."""
+        return self.of(np.flatnonzero(self.targets.site == site))
 
     def predicted_by(self, probabilities: NDArray[np.float64]) -> Scored:
         """The same items with other probabilities."""
@@ -118,7 +131,10 @@ class Scored:
 
 
 def scored(
-    probabilities: NDArray[np.float64], targets: Targets, reference: NDArray[np.int64] | None = None
+    probabilities: NDArray[np.float64],
+    targets: Targets,
+    reference: NDArray[np.int64] | None = None,
+    pixels: NDArray[np.int64] | None = None,
 ) -> Scored:
     """The items that count and have a class.
 
@@ -128,6 +144,8 @@ def scored(
         Of the targets' items.
     reference : shape (n,)
         Class of each item, or -1; None: the consensus.
+    pixels : shape (n,)
+        See `Scored`.
 
     Raises
     ------
@@ -150,7 +168,13 @@ def scored(
         )
     classes = targets.hard if reference is None else reference
     counted = np.flatnonzero((classes != OPEN) & (targets.weight > 0))
-    return Scored(probabilities[counted], classes[counted], targets.subset(counted), counted)
+    return Scored(
+        probabilities[counted],
+        classes[counted],
+        targets.subset(counted),
+        counted,
+        None if pixels is None else pixels[counted],
+    )
 
 
 def table_figures(
@@ -166,29 +190,48 @@ def table_figures(
     }
 
 
-def overall_figures(of: Scored, method: Method, draws: PatientDraws) -> dict[str, Figure]:
-    """Figures over all classes."""
+def overall_figures(
+    of: Scored, method: Method, draws: PatientDraws, calls: Scored | None = None
+) -> dict[str, Figure]:
+    """Figures over all classes.
+
+    Parameters
+    ----------
+    calls
+        Of masks what is called what, where ``of`` is a sample of it; of the same patients.
+    """
     return {
-        **table_figures(of, of.said, method, draws),
+        **_called(of, method, draws, calls),
         "auroc_macro": Figure(_macro(of, draws), SINGLE_CLASS),
         "nll": Figure(weighted_mean(of.log_loss, of.weight, draws), NO_ITEMS),
         "brier": Figure(weighted_mean(of.brier, of.weight, draws), NO_ITEMS),
     }
 
 
-def class_figures(of: Scored, method: Method) -> dict[str, dict[str, object]]:
-    """Figures of each class against all others, with the items and patients that have it."""
-    draws = method.draws(of.targets.group)
-    said, classes = of.said, of.targets.classes
-    tables = ClassTables(of.reference, said, of.weight, draws, len(classes))
+def class_figures(
+    of: Scored, method: Method, calls: Scored | None = None
+) -> dict[str, dict[str, object]]:
+    """Figures of each class against all others, with the items and patients that have it.
+
+    Parameters
+    ----------
+    calls
+        See `overall_figures`.
+    """
+    calls = of if calls is None else calls
+    draws, draws_of_sample = (method.draws(one.targets.group) for one in (calls, of))
+    said, classes = calls.said, calls.targets.classes
+    tables = ClassTables(calls.reference, said, calls.weight, draws, len(classes))
     document: dict[str, dict[str, object]] = {}
     for number, name in enumerate(classes):
-        has, called = of.reference == number, said == number
+        has, called = calls.reference == number, said == number
         patients, either = draws.count(has), draws.count(has | called)
-        score = of.probabilities[:, number]
+        ranked = area_under_roc(
+            of.probabilities[:, number], of.reference == number, of.weight, draws_of_sample
+        )
         never = "the reference never says it"
         figures = {
-            "auroc": Figure(area_under_roc(score, has, of.weight, draws), ONE_SIDED, patients),
+            "auroc": Figure(ranked, ONE_SIDED, patients),
             "sensitivity": Figure(_column(tables.sensitivity, number), never, patients),
             "specificity": Figure(
                 _column(tables.specificity, number),
@@ -201,26 +244,43 @@ def class_figures(of: Scored, method: Method) -> dict[str, dict[str, object]]:
             "f1": Figure(_column(tables.f1, number), "neither says it", either),
         }
         document[name] = {
-            "items": int(has.sum()),
-            "weight": float(of.weight[has].sum()),
+            "items": calls.count(has),
+            "weight": float(calls.weight[has].sum()),
             "patients": patients,
             **_plain(draws.statistics(figures)),
         }
     return document
 
 
-def site_figures(of: Scored, method: Method) -> dict[str, dict[str, object]]:
-    """Overall figures of each site by itself."""
+def site_figures(
+    of: Scored, method: Method, calls: Scored | None = None
+) -> dict[str, dict[str, object]]:
+    """Overall figures of each site by itself.
+
+    Parameters
+    ----------
+    calls
+        See `overall_figures`.
+    """
     document: dict[str, dict[str, object]] = {}
     for site in np.unique(of.targets.site).tolist():
-        own = of.of(np.flatnonzero(of.targets.site == site))
+        own = of.at_site(site)
+        called = None if calls is None else calls.at_site(site)
         draws = method.draws(own.targets.group)
         document[of.targets.site_name(site)] = {
-            "items": len(own.reference),
+            "items": (called or own).count(),
             "patients": draws.n_patients,
-            **_plain(draws.statistics(overall_figures(own, method, draws))),
+            **_plain(draws.statistics(overall_figures(own, method, draws, called))),
         }
     return document
+
+
+def _called(
+    of: Scored, method: Method, draws: PatientDraws, calls: Scored | None
+) -> dict[str, Figure]:
+    if calls is None:
+        return table_figures(of, of.said, method, draws)
+    return table_figures(calls, calls.said, method, method.draws(calls.targets.group))
 
 
 def _macro(of: Scored, draws: PatientDraws) -> Evaluate:

@@ -1,43 +1,34 @@
-"""Which items a model may be judged on: those of a part whose patients it has never seen."""
+"""Which slides a model may be judged on: those of a part whose patients it has never seen."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.errors import InputError, RefusedError
 from annotation.tables import Slide
-from models.evaluation.items import JudgedItems
+from models.datasets.releases import TrainingRelease
 from models.model_file import ModelDescription
 from models.training.learnable import TRAIN, VALIDATION
 
-__all__ = ["items_of_part", "require_unseen", "seen_note"]
+__all__ = ["require_unseen", "seen_note", "slides_of_part"]
 
 
-def items_of_part(
-    described: ModelDescription,
-    manifest_sha256: str,
-    items: JudgedItems,
-    part: str,
-    without: Collection[str] = (),
-) -> NDArray[np.int64]:
-    """Numbers of a part's items: as the model's training has split its release, else the release's.
+def slides_of_part(
+    described: ModelDescription, release: TrainingRelease, slides: Collection[str], part: str
+) -> set[str]:
+    """Those of some slides in a part: as the training has split the release, else the release's.
 
     A training that held a site out has a split of its own.
-
-    Parameters
-    ----------
-    without
-        Slides to leave out.
     """
-    own = described.split.get(part) if described.manifest_sha256 == manifest_sha256 else None
-    slide_of = np.array(items.slide_of)
-    of_part = items.targets.part == part if own is None else np.isin(slide_of, own)
-    return np.flatnonzero(of_part & ~np.isin(slide_of, list(without)))
+    own = None
+    if described.manifest_sha256 == release.manifest_sha256:
+        own = described.split.get(part)
+    if own is None:
+        own = [slide.name for slide in release.slides if slide.part == part]
+    return set(own) & set(slides)
 
 
 def require_unseen(
@@ -54,7 +45,7 @@ def require_unseen(
     """
     if not slides:
         raise InputError(
-            f"the part {part!r} holds no slide with features; choose another --part, or a release "
+            f"the part {part!r} holds no slide that can be looked at; choose another --part, or a release "
             "with more patients",
             part=part,
         )

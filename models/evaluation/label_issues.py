@@ -1,7 +1,7 @@
 """Labels worth another look: items whose class a model that has not seen them is confident to doubt.
 
-Each class has a threshold of its own, the mean probability of it among the items that bear it. An
-item is doubted where the most probable class beyond its threshold is another one, and its own is not the most
+Each class has a threshold of its own, the mean probability of it among the items that bear it, by their
+weight. An item is doubted where the most probable class beyond its threshold is another one, and its own is not the most
 probable of all; that one is suggested.
 
 Shapes: n items, K classes.
@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.evaluation.figures import Scored
 
@@ -55,20 +56,19 @@ class LabelIssue:
         )
 
 
-def label_issues(of: Scored) -> list[LabelIssue]:
+def label_issues(of: Scored, bearing: Scored | None = None) -> list[LabelIssue]:
     """The doubted items, by how much more probable the suggested class is than the given one.
 
     Parameters
     ----------
     of
         Out-of-sample probabilities: of items that the model was not trained on.
+    bearing
+        The items by which the thresholds go; None: the same.
     """
     probabilities, given = of.probabilities, of.reference
-    n, n_classes = probabilities.shape
-    bears = given[:, None] == np.arange(n_classes)
-    threshold = np.full(n_classes, np.inf)  # what nobody bears raises no doubt
-    held = bears.any(axis=0)
-    threshold[held] = (probabilities * bears).sum(axis=0)[held] / bears.sum(axis=0)[held]
+    n = len(probabilities)
+    threshold = _thresholds(of if bearing is None else bearing)
     confident = probabilities >= threshold
     beyond = np.where(confident, probabilities, -1.0).argmax(axis=1)
     suggested = of.said
@@ -89,3 +89,14 @@ def label_issues(of: Scored) -> list[LabelIssue]:
         )
         for rank, item in enumerate(order.tolist(), start=1)
     ]
+
+
+def _thresholds(of: Scored) -> NDArray[np.float64]:
+    """Mean probability of each class where it is borne, (K,); what nobody bears raises no doubt."""
+    n_classes = of.probabilities.shape[1]
+    bears = (of.reference[:, None] == np.arange(n_classes)) * of.weight[:, None]
+    amount = bears.sum(axis=0)
+    threshold = np.full(n_classes, np.inf)
+    held = amount > 0
+    threshold[held] = (of.probabilities * bears).sum(axis=0)[held] / amount[held]
+    return threshold

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_experts", "draw_reliability"]
+__all__ = ["draw_experts", "draw_reliability", "svg_of"]
 
 _LONGEST_LABEL = 24
 _INK, _SOFT, _AFTER = "#1b1f24", "#8a929b", "#1b5fbf"
@@ -51,7 +51,7 @@ def draw_reliability(calibration: Mapping[str, Any]) -> bytes:
     )
     axes.set_aspect("equal")
     axes.legend(frameon=False, loc="upper left")
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def draw_experts(experts: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
@@ -92,7 +92,7 @@ def draw_experts(experts: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
     axes.set_ylim(len(experts) - 0.4, -0.6)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def _figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
@@ -116,7 +116,7 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"
 
 
-def _svg(figure: Figure) -> bytes:
+def svg_of(figure: Figure) -> bytes:
     """The same figure gives the same bytes; letters are drawn, so that no font is needed."""
     import matplotlib
 

@@ -19,6 +19,7 @@ from annotation.push import SlideObjects
 from annotation.pushed import PREDICTIONS
 from annotation.records import PathObject
 from annotation.tables import Slide
+from models.evaluation.doubts import Doubt
 
 __all__ = ["REVIEW_CLASS", "review_objects", "review_origin", "review_table", "reviewed_weights"]
 
@@ -28,7 +29,8 @@ REVIEW_CLASS = "Review"
 _ORIGIN = f"{PREDICTIONS}review/"
 
 COLUMNS = (
-    "rank", "slide", "x_px", "y_px", "side_px", "given", "suggested", "p_given", "p_suggested", "reason",
+    "rank", "slide", "part", "predicted_by", "x_px", "y_px", "side_px", "area_um2", "given", "suggested",
+    "p_given", "p_suggested", "reason",
 )  # fmt: skip
 
 
@@ -57,24 +59,27 @@ def reviewed_weights(origin: str) -> str | None:
     return origin.removeprefix(_ORIGIN).partition("/")[0]
 
 
-def review_objects(
-    session: Session, origin: str, issues: Sequence[Mapping[str, Any]]
-) -> list[SlideObjects]:
-    """The outlines of doubted tiles, by slide, as locked annotations.
+def review_objects(session: Session, origin: str, doubts: Sequence[Doubt]) -> list[SlideObjects]:
+    """The outlines of doubted tiles, objects and regions, by slide, as locked annotations.
+
+    Parameters
+    ----------
+    doubts
+        The most doubtful first.
 
     Raises
     ------
     InputError
-        The issues are of whole slides, which have no outline.
+        The doubts are of whole slides, which have no outline.
     """
-    if any(issue["x_px"] is None for issue in issues):
-        raise InputError(
-            "whole slides have no outline to show in QuPath; work through review.csv, or leave out "
-            "--review"
-        )
-    of_slide: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for issue in issues:
-        of_slide[issue["slide"]].append(issue)
+    of_slide: dict[str, list[tuple[shapely.Geometry, Mapping[str, Any]]]] = defaultdict(list)
+    for rank, doubt in enumerate(doubts, start=1):
+        if doubt.outline is None:
+            raise InputError(
+                "whole slides have no outline to show in QuPath; work through review.csv, or leave "
+                "out --review"
+            )
+        of_slide[doubt.place.slide].append((doubt.outline, doubt.document(rank)))
     slides = session.scalars(select(Slide).order_by(Slide.name))
     return [
         SlideObjects(slide.id, slide.name, _objects(origin, slide.name, of_slide[slide.name]))
@@ -83,11 +88,11 @@ def review_objects(
     ]
 
 
-def _objects(origin: str, slide: str, issues: Sequence[Mapping[str, Any]]) -> list[PathObject]:
-    squares = [
-        shapely.box(x, y, x + side, y + side)
-        for x, y, side in ((one["x_px"], one["y_px"], one["side_px"]) for one in issues)
-    ]
+def _objects(
+    origin: str, slide: str, outlined: Sequence[tuple[shapely.Geometry, Mapping[str, Any]]]
+) -> list[PathObject]:
+    outlines = [outline for outline, _ in outlined]
+    digests = geometry_digests(outlines)
     return [
         PathObject(
             uuid=derive_uuid(f"{origin}/{slide}", digest, 0),
@@ -95,7 +100,7 @@ def _objects(origin: str, slide: str, issues: Sequence[Mapping[str, Any]]) -> li
             path_class=REVIEW_CLASS,
             name=f"{issue['rank']}: {issue['given']}, or {issue['suggested']}?",
             locked=True,
-            geometry=square,
+            geometry=outline,
             measurements={
                 "pathquorum rank": float(issue["rank"]),
                 f"pathquorum p {issue['given']}": round(issue["p_given"], 6),
@@ -103,5 +108,5 @@ def _objects(origin: str, slide: str, issues: Sequence[Mapping[str, Any]]) -> li
             },
             extra={"metadata": {"pathquorum": origin, "pathquorum reason": issue["reason"]}},
         )
-        for issue, square, digest in zip(issues, squares, geometry_digests(squares), strict=True)
+        for (outline, issue), digest in zip(outlined, digests, strict=True)
     ]

@@ -1,7 +1,4 @@
-"""Distances between the outlines of two masks, in microns.
-
-The outline of a mask is made of its pixels that have a neighbour, along a row or column, outside of
-it; beyond the edge of the picture there is nothing.
+"""Distances between two outlines of a class, in microns.
 
 References
 ----------
@@ -15,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from annotation.errors import InputError
 
 __all__ = ["SurfaceDistances", "surface_distances"]
 
@@ -43,30 +38,23 @@ class SurfaceDistances:
 
 
 def surface_distances(
-    found: NDArray[np.bool_], wanted: NDArray[np.bool_], mpp: float
+    found: NDArray[np.int32], wanted: NDArray[np.int32], mpp: float
 ) -> SurfaceDistances | None:
-    """Distances between two masks' outlines; None where one of them is empty.
+    """Distances between two outlines; None where one of them is empty.
 
     Parameters
     ----------
-    found, wanted : shape (h, w)
+    found, wanted : shapes (n, 2), (m, 2)
+        Row and column of their pixels; see :class:`models.evaluation.outlines.OutlineTrace`.
     mpp
         Microns per pixel.
-
-    Raises
-    ------
-    InputError
-        Masks of different shapes.
     """
-    from scipy.ndimage import distance_transform_edt
+    from scipy.spatial import KDTree
 
-    if found.shape != wanted.shape or found.ndim != 2:
-        raise InputError(f"masks of shapes {found.shape} and {wanted.shape}; give two of one shape")
-    if not (found.any() and wanted.any()):
+    if not (len(found) and len(wanted)):
         return None
-    one, other = _outline(found), _outline(wanted)
-    to_wanted = distance_transform_edt(~other, sampling=mpp)[one]
-    to_found = distance_transform_edt(~one, sampling=mpp)[other]
+    to_wanted = KDTree(wanted).query(found)[0] * mpp
+    to_found = KDTree(found).query(wanted)[0] * mpp
     return SurfaceDistances(
         average_um=float((to_wanted.sum() + to_found.sum()) / (len(to_wanted) + len(to_found))),
         hausdorff_um=float(max(to_wanted.max(), to_found.max())),
@@ -74,10 +62,3 @@ def surface_distances(
             max(np.percentile(to_wanted, _QUANTILE), np.percentile(to_found, _QUANTILE))
         ),
     )
-
-
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    from scipy.ndimage import binary_erosion
-
-    inner: NDArray[np.bool_] = binary_erosion(mask)
-    return mask & ~inner

@@ -68,7 +68,7 @@ def write_evaluation(
     folder
         Files that are there are replaced.
     review
-        A project, or a folder for GeoJSON, that the doubted tiles are written into for QuPath.
+        A project, or a folder for GeoJSON, that what is doubted is written into for QuPath.
 
     Raises
     ------
@@ -101,8 +101,7 @@ def write_evaluation(
         card = collect_card(session, chosen, found.release, document, now())
         page = render_card(card).encode()
         origin = review_origin(described.weights_sha256, document["manifest_sha256"], request.part)
-        issues = document["label_issues"]
-        outlines = [] if review is None else review_objects(session, origin, issues)
+        outlines = [] if review is None else review_objects(session, origin, found.doubts)
     encoded = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
     contents = {DOCUMENT: encoded, CARD: page, RELIABILITY: card.reliability_svg}
     contents[REVIEW] = review_table(document["label_issues"])

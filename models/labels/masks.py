@@ -93,20 +93,35 @@ class SlideMasks:
         size_px
             Side in pixels of the tile.
         """
-        cuts = np.arange(size_px + 1, dtype=np.float64) * (side_px / size_px)
-        edges = self._edges.around(x_px, y_px, side_px)
+        return self.window(x_px, y_px, side_px / size_px, size_px, size_px)
+
+    def window(self, x_px: float, y_px: float, step_px: float, columns: int, rows: int) -> TileMask:
+        """The masks of a rectangle.
+
+        Parameters
+        ----------
+        x_px, y_px, step_px
+            Top left corner, and the side of a pixel of the masks, in level-0 pixels.
+        columns, rows
+            Width and height in pixels of the masks.
+        """
+        x_cuts = np.arange(columns + 1, dtype=np.float64) * step_px
+        y_cuts = np.arange(rows + 1, dtype=np.float64) * step_px
+        edges = self._edges.around(x_px, y_px, columns * step_px, rows * step_px)
         faces, local = np.unique(edges.polygon, return_inverse=True)
         edges = replace(edges, polygon=local.astype(np.int64))
-        areas = cell_areas(edges, len(faces), x_px + cuts, y_px + cuts)
+        areas = cell_areas(edges, len(faces), x_px + x_cuts, y_px + y_cuts)
         share = np.ascontiguousarray((areas @ self._columns[faces]).T)  # [2 + K + K + R * K, h * w]
-        share = share.reshape(-1, size_px, size_px) / (side_px / size_px) ** 2
+        share = share.reshape(-1, rows, columns) / step_px**2
         k, r = len(self.classes), len(self.raters)
-        of_raters = share[2 + 2 * k :].reshape(r, k, size_px, size_px)
+        # What covers half of a pixel does so wherever the rectangle begins.
+        share[2 + k :] = clean_shares(share[2 + k :])
+        of_raters = share[2 + 2 * k :].reshape(r, k, rows, columns)
         return TileMask(
             posterior=distributions(share[2 : 2 + k], axis=0),
             hard=_most(share[2 + k : 2 + 2 * k]),
             votes=np.array([_most(of_rater) for of_rater in of_raters], dtype=np.int64).reshape(
-                r, size_px, size_px
+                r, rows, columns
             ),
             in_domain=clean_shares(share[1]).astype(np.float32),
             labelled=clean_shares(share[0]).astype(np.float32),
@@ -139,16 +154,16 @@ class _Strips:
         np.minimum.at(self._left, edges.ring, np.minimum(edges.x0, edges.x1))
         np.maximum.at(self._right, edges.ring, np.maximum(edges.x0, edges.x1))
 
-    def around(self, x_px: float, y_px: float, side_px: float) -> Edges:
-        """The edges that cover something of a tile.
+    def around(self, x_px: float, y_px: float, width_px: float, height_px: float) -> Edges:
+        """The edges that cover something of a rectangle.
 
-        Of a ring that reaches the tile's columns they are all at its height, however far to the
+        Of a ring that reaches its columns they are all at its height, however far to the
         side. Any other ring leaves the tile as it is: what is entered on one side is left again.
         """
-        top, bottom = y_px, y_px + side_px
+        top, bottom = y_px, y_px + height_px
         first, last = math.floor(top / _STRIP_PX), math.floor(bottom / _STRIP_PX)
         between = np.searchsorted(self._strip, np.array([first, last + 1]))  # whole as the strips
         edge = self._edge[between[0] : between[1]]
-        near = (self._right > x_px) & (self._left < x_px + side_px)
+        near = (self._right > x_px) & (self._left < x_px + width_px)
         found = self._edges[np.unique(edge[near[self._edges.ring[edge]]])]
         return found[(found.y1 > top) & (found.y0 < bottom)]

@@ -17,7 +17,7 @@ from models.labels.coverage import distributions
 from models.labels.items import OpenItems, item_labels
 from models.labels.tiles import TileLabels
 
-__all__ = ["ObjectTiles", "object_tiles"]
+__all__ = ["ObjectTiles", "object_centres", "object_tiles"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,13 @@ class ObjectTiles:
     side_px: float
     names: tuple[str, ...]
     labels: TileLabels
+
+
+def object_centres(items: Sequence[ResolvedItem]) -> NDArray[np.float64]:
+    """The centroids (n, 2) of the objects among a slide's items, in level-0 pixels."""
+    outlines = [item.geometry for item in items if item.geometry is not None]
+    centres = shapely.centroid(np.array(outlines, dtype=object))
+    return np.column_stack([shapely.get_x(centres), shapely.get_y(centres)]).reshape(-1, 2)
 
 
 def object_tiles(
@@ -53,8 +60,7 @@ def object_tiles(
     """
     objects = [item for item in items if item.geometry is not None]
     labels = item_labels(objects, classes, raters, open_items=open_items)
-    centres = shapely.centroid(np.array([item.geometry for item in objects], dtype=object))
-    x_px, y_px = shapely.get_x(centres), shapely.get_y(centres)
+    x_px, y_px = object_centres(objects).T
     return ObjectTiles(
         x_px=x_px - side_px / 2,
         y_px=y_px - side_px / 2,

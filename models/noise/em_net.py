@@ -37,7 +37,7 @@ M = TypeVar("M")
 
 
 def em_net(
-    targets: Targets, trainer: Trainer[M], *, seed: int = 0, n_folds: int = N_FOLDS
+    targets: Targets, trainer: Trainer[M], *, seed: int = 0, n_folds: int | None = None
 ) -> Learned[M]:
     """Cross-entropy on a posterior to which raters and an out-of-fold classifier contributed.
 
@@ -48,6 +48,7 @@ def em_net(
     TrainingError
         Fewer than two patients.
     """
+    n_folds = N_FOLDS if n_folds is None else n_folds
     items = rated_items(targets)
     start = estimate_raters(targets, items)
     predicted = out_of_fold(
@@ -58,7 +59,7 @@ def em_net(
         n_folds=n_folds,
         seed=seed,
     )
-    refined = refine(targets.votes[items], predicted, start)
+    refined = refine(targets.votes[items], predicted.probabilities, start)
     model = trainer.fit(FINAL, _objective(targets, items, refined.posterior), items)
     changed = start.posterior.argmax(axis=1) != refined.posterior.argmax(axis=1)
     told = {
@@ -67,7 +68,7 @@ def em_net(
         "labels_changed": float(changed.mean()),
         "confusion": dict(zip(targets.raters, refined.confusion.tolist(), strict=True)),
     }
-    return Learned(model, items, refined.posterior, told)
+    return Learned(model, items, refined.posterior, told, predicted)
 
 
 def _objective(

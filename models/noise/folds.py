@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.errors import TrainingError
 from models.noise.objectives import Objective
-from models.noise.trainer import Trainer
+from models.noise.trainer import OutOfFold, Trainer
 
 __all__ = ["N_FOLDS", "folds_of", "out_of_fold"]
 
@@ -58,8 +58,8 @@ def out_of_fold(
     *,
     n_folds: int,
     seed: int,
-) -> NDArray[np.float64]:
-    """Class probabilities of items, each by the model of the folds that lack it, (n, K).
+) -> OutOfFold:
+    """Class probabilities of items, each by the model of the folds that lack it.
 
     Parameters
     ----------
@@ -75,4 +75,4 @@ def out_of_fold(
         held = fold == one
         model = trainer.fit(f"fold-{one + 1}-of-{n_used}", objective, items[~held])
         probabilities[held] = trainer.predict(model, items[held])
-    return probabilities
+    return OutOfFold(items, probabilities, fold)

@@ -56,33 +56,57 @@ DROPPED_SHARE = 0.1
 class Method(Protocol):
     """Learns from targets by means of a trainer."""
 
-    def __call__(self, targets: Targets, trainer: Trainer[M], *, seed: int = 0) -> Learned[M]:
-        """Train on the part ``train``; ``seed`` is that of the folds."""
+    def __call__(
+        self,
+        targets: Targets,
+        trainer: Trainer[M],
+        *,
+        seed: int = 0,
+        n_folds: int | None = None,
+    ) -> Learned[M]:
+        """Train on the part ``train``.
+
+        Parameters
+        ----------
+        seed
+            Of the folds.
+        n_folds
+            Cross-fit over so many, and give the out-of-fold probabilities as well; None: only where
+            the method does so by itself.
+        """
         ...
 
 
-def majority(targets: Targets, trainer: Trainer[M], *, seed: int = 0) -> Learned[M]:
+def majority(
+    targets: Targets, trainer: Trainer[M], *, seed: int = 0, n_folds: int | None = None
+) -> Learned[M]:
     """Cross-entropy on the consensus class: what all others are held against."""
-    del seed
     items = labelled_items(targets)
     labels = one_hot(targets.hard, len(targets.classes))
-    return _learned(trainer, CrossEntropy(labels, targets.weight), items)
+    return _learned(targets, trainer, CrossEntropy(labels, targets.weight), items, seed, n_folds)
 
 
-def soft(targets: Targets, trainer: Trainer[M], *, seed: int = 0) -> Learned[M]:
+def soft(
+    targets: Targets, trainer: Trainer[M], *, seed: int = 0, n_folds: int | None = None
+) -> Learned[M]:
     """Cross-entropy on the posterior of the consensus.
 
     References
     ----------
     Peterson et al. (2019), arXiv:1908.07086.
     """
-    del seed
     items = labelled_items(targets, posterior=True)
-    return _learned(trainer, CrossEntropy(targets.posterior, targets.weight), items)
+    objective = CrossEntropy(targets.posterior, targets.weight)
+    return _learned(targets, trainer, objective, items, seed, n_folds)
 
 
 def label_smoothing(
-    targets: Targets, trainer: Trainer[M], *, seed: int = 0, smoothing: float = SMOOTHING
+    targets: Targets,
+    trainer: Trainer[M],
+    *,
+    seed: int = 0,
+    n_folds: int | None = None,
+    smoothing: float = SMOOTHING,
 ) -> Learned[M]:
     """Cross-entropy on the consensus class, of which every class gets an equal small part.
 
@@ -91,28 +115,33 @@ def label_smoothing(
     Szegedy et al. (2016), arXiv:1512.00567; under label noise Lukasik et al. (2020),
     arXiv:2003.02819.
     """
-    del seed
     if not 0 <= smoothing < 1:
         raise InputError(f"smoothing is {smoothing:g}; give a share from 0 to below 1")
     items = labelled_items(targets)
     n_classes = len(targets.classes)
     labels = (1 - smoothing) * one_hot(targets.hard, n_classes) + smoothing / n_classes
     objective = CrossEntropy(labels, targets.weight)
-    return _learned(trainer, objective, items, {"smoothing": smoothing})
+    return _learned(targets, trainer, objective, items, seed, n_folds, {"smoothing": smoothing})
 
 
-def gce(targets: Targets, trainer: Trainer[M], *, seed: int = 0, q: float = Q) -> Learned[M]:
+def gce(
+    targets: Targets,
+    trainer: Trainer[M],
+    *,
+    seed: int = 0,
+    n_folds: int | None = None,
+    q: float = Q,
+) -> Learned[M]:
     """Generalised cross-entropy on the consensus class: errors in labels pull less.
 
     References
     ----------
     Zhang & Sabuncu (2018), arXiv:1805.07836.
     """
-    del seed
     items = labelled_items(targets)
     labels = one_hot(targets.hard, len(targets.classes))
     objective = GeneralisedCrossEntropy(labels, targets.weight, q=q)
-    return _learned(trainer, objective, items, {"q": q})
+    return _learned(targets, trainer, objective, items, seed, n_folds, {"q": q})
 
 
 def ousm(
@@ -120,8 +149,8 @@ def ousm(
     trainer: Trainer[M],
     *,
     seed: int = 0,
+    n_folds: int | None = None,
     share: float = DROPPED_SHARE,
-    n_folds: int = N_FOLDS,
 ) -> Learned[M]:
     """Cross-entropy on the consensus class without the items that out-of-fold models doubt most.
 
@@ -134,21 +163,29 @@ def ousm(
     """
     if not 0 <= share < 1:
         raise InputError(f"share is {share:g}; give a part from 0 to below 1")
+    n_folds = N_FOLDS if n_folds is None else n_folds
     items = labelled_items(targets)
     labels = one_hot(targets.hard, len(targets.classes))
     objective = CrossEntropy(labels, targets.weight)
     predicted = out_of_fold(
         trainer, objective, items, targets.group[items], n_folds=n_folds, seed=seed
     )
-    believed = predicted[np.arange(len(items)), targets.hard[items]]
+    believed = predicted.probabilities[np.arange(len(items)), targets.hard[items]]
     n_dropped = int(share * len(items))
     kept = np.sort(np.argsort(believed, kind="stable")[n_dropped:])
     told = {"share": share, "folds": n_folds, "dropped": n_dropped}
-    return _learned(trainer, objective, items[kept], told)
+    kept = items[kept]
+    model = trainer.fit(FINAL, objective, kept)
+    return Learned(model, kept, labels[kept].astype(np.float64), told, predicted)
 
 
 def annotator_layer(
-    targets: Targets, trainer: Trainer[M], *, seed: int = 0, trace_weight: float = TRACE_WEIGHT
+    targets: Targets,
+    trainer: Trainer[M],
+    *,
+    seed: int = 0,
+    n_folds: int | None = None,
+    trace_weight: float = TRACE_WEIGHT,
 ) -> Learned[M]:
     """Every rater's labels, through a confusion matrix of theirs that starts from Dawid-Skene.
 
@@ -156,7 +193,6 @@ def annotator_layer(
     ----------
     Tanno et al. (2019), arXiv:1902.03680; Rodrigues & Pereira (2018), arXiv:1709.01779.
     """
-    del seed
     items = rated_items(targets)
     raters = estimate_raters(targets, items)
     labels = np.zeros(targets.posterior.shape)
@@ -169,18 +205,29 @@ def annotator_layer(
         start=raters.confusion,
         trace_weight=trace_weight,
     )
-    return _learned(trainer, objective, items, {"trace_weight": trace_weight})
+    return _learned(
+        targets, trainer, objective, items, seed, n_folds, {"trace_weight": trace_weight}
+    )
 
 
 def _learned(
+    targets: Targets,
     trainer: Trainer[M],
     objective: CrossEntropy | GeneralisedCrossEntropy | AnnotatorLayer,
     items: NDArray[np.int64],
+    seed: int,
+    n_folds: int | None,
     told: Mapping[str, object] | None = None,
 ) -> Learned[M]:
-    """What a single stage of training gives."""
+    """What a single stage of training gives, with the same cross-fitted where that is asked for."""
     labels = objective.labels.numpy()[items].astype(np.float64)
-    return Learned(trainer.fit(FINAL, objective, items), items, labels, told or {})
+    model = trainer.fit(FINAL, objective, items)
+    predicted = None
+    if n_folds is not None:
+        predicted = out_of_fold(
+            trainer, objective, items, targets.group[items], n_folds=n_folds, seed=seed
+        )
+    return Learned(model, items, labels, told or {}, predicted)
 
 
 METHODS: Mapping[str, Method] = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.noise.objectives import Objective
 
-__all__ = ["FINAL", "Learned", "Trainer"]
+__all__ = ["FINAL", "Learned", "OutOfFold", "Trainer"]
 
 M = TypeVar("M")
 
@@ -42,6 +42,24 @@ class Trainer(Protocol[M]):
 
 
 @dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """What models say of items whose patients they have not seen.
+
+    Attributes
+    ----------
+    items : shape (n,)
+        Among the targets.
+    probabilities : shape (n, K)
+    folds : shape (n,)
+        That each item belongs to, from 0; its model has learnt from all others.
+    """
+
+    items: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    folds: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Learned(Generic[M]):
     """What a method gives.
 
@@ -55,9 +73,12 @@ class Learned(Generic[M]):
         What was held to be true of them in the end.
     told
         The method's parameters, and what it found, for the model card.
+    out_of_fold
+        None where the method needs nothing of the kind and nobody asked for it.
     """
 
     model: M
     items: NDArray[np.int64]
     labels: NDArray[np.float64]
     told: Mapping[str, object] = field(default_factory=dict)
+    out_of_fold: OutOfFold | None = None

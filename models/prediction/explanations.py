@@ -14,22 +14,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from annotation.errors import SlideError
+from annotation.errors import InputError, SlideError
 from annotation.paths import file_name, inside, replacing
 from annotation.slide_images import image_of
 from annotation.store import SOFTWARE_VERSION
 from consensus.columns import NEGATIVE_NAMES
 from consensus.reporting.numbers import count_text, number_text, percent_text
 from consensus.reporting.page import page_environment
+from models.datasets.releases import ReleasedSlide
 from models.encoders.encoder import Encoder
 from models.encoding import SlideImage, open_image
 from models.errors import TileError
+from models.features import read_rows
 from models.model_file import ModelDescription
 from models.prediction.attention_places import PlaceShare, attention_warnings, place_shares
 from models.prediction.heatmaps import draw_heatmap, draw_regions, heatmaps_of
@@ -98,6 +100,7 @@ def collect_explanation(
     predicted: Predicted,
     *,
     encoder: Encoder | None = None,
+    features: Path | None = None,
     annotated: Sequence[PlaceShare] | None = None,
     examples: LabelledExamples | None = None,
 ) -> Explanation:
@@ -107,8 +110,8 @@ def collect_explanation(
     ----------
     image
         The slide that was predicted.
-    encoder
-        Of the models; needed with examples.
+    encoder, features
+        Those that the slide was predicted with; examples are sought by one of them.
     annotated
         See :func:`models.prediction.attention_places.annotated_shares`.
     """
@@ -116,18 +119,19 @@ def collect_explanation(
     tiles: dict[str, list[TopTile]] = {}
     with ExitStack() as opened:
         reader = opened.enter_context(open_image(image, verify=False))
-        others = _Readers(opened)
+        alike = None
+        if examples is not None:
+            alike = _Alike(examples, predicted, encoder, features, opened)
         for column, name in enumerate(predicted.slide.classes):
-            if name not in NEGATIVE_NAMES:
-                chosen = _top(predicted, column)
-                pixels = [_pixels(reader, predicted, number) for number in chosen]
-                alike: list[list[ShownExample]] = [[] for _ in chosen]
-                if examples is not None and encoder is not None:
-                    alike = _alike(pixels, predicted, encoder, examples, others)
-                tiles[name] = [
-                    _top_tile(predicted, column, *each)
-                    for each in zip(chosen, pixels, alike, strict=True)
-                ]
+            if name in NEGATIVE_NAMES:
+                continue
+            chosen = _top(predicted, column)
+            pixels = [_pixels(reader, predicted, number) for number in chosen]
+            beside = alike.to(chosen, pixels) if alike is not None else [[] for _ in chosen]
+            tiles[name] = [
+                _top_tile(predicted, column, *each)
+                for each in zip(chosen, pixels, beside, strict=True)
+            ]
     return Explanation(
         predicted,
         attention_warnings(places),
@@ -145,6 +149,7 @@ def write_explanation(
     models: Mapping[str, ModelDescription],
     *,
     encoder: Encoder | None = None,
+    features: Path | None = None,
     annotated: Sequence[PlaceShare] | None = None,
     examples: LabelledExamples | None = None,
 ) -> Path:
@@ -154,11 +159,16 @@ def write_explanation(
     ----------
     models
         Those that predicted, by name.
-    image, encoder, annotated, examples
+    image, encoder, features, annotated, examples
         See :func:`collect_explanation`.
     """
     explanation = collect_explanation(
-        image, predicted, encoder=encoder, annotated=annotated, examples=examples
+        image,
+        predicted,
+        encoder=encoder,
+        features=features,
+        annotated=annotated,
+        examples=examples,
     )
     path = inside(folder, file_name(predicted.slide.slide, ".html"))
     with replacing(path) as temporary:
@@ -220,16 +230,63 @@ def _pixels(reader: Reader, predicted: Predicted, number: int) -> NDArray[np.uin
     return reader.read(x_px, y_px, mpp=settings.mpp, size_px=settings.size_px)
 
 
-class _Readers:
-    """Readers of the examples' slides, each opened once."""
+class _Alike:
+    """The labelled examples most like a slide's tiles, with their pictures.
 
-    def __init__(self, opened: ExitStack) -> None:
+    Slides of the examples are opened once, and closed with the stack.
+    """
+
+    def __init__(
+        self,
+        examples: LabelledExamples,
+        predicted: Predicted,
+        encoder: Encoder | None,
+        features: Path | None,
+        opened: ExitStack,
+    ) -> None:
+        self._examples, self._slide = examples, predicted.slide
+        self._tiles = predicted.tissue.grid.settings
+        self._encoder, self._features = encoder, features
         self._opened = opened
         self._readers: dict[str, Reader | None] = {}
 
-    def picture(self, example: Example, mpp: float, size_px: int) -> str | None:
+    def to(
+        self, chosen: Sequence[int], pixels: Sequence[NDArray[np.uint8]]
+    ) -> list[list[ShownExample]]:
+        """Examples for each of the chosen tiles: of the first few, of the others none."""
+        first = chosen[:TILES_WITH_EXAMPLES]
+        nearest = self._examples.nearest(
+            self._features_of(first, pixels[: len(first)]),
+            number=EXAMPLES,
+            but=self._slide.fingerprint,
+        )
+        shown = [[ShownExample(one, self._picture(one)) for one in some] for some in nearest]
+        return shown + [[] for _ in chosen[len(first) :]]
+
+    def _features_of(
+        self, numbers: Sequence[int], pixels: Sequence[NDArray[np.uint8]]
+    ) -> NDArray[Any]:
+        if self._features is not None:
+            path = inside(self._features, file_name(self._slide.slide, ".h5"))
+            return read_rows(path, np.array(numbers, dtype=np.int64))
+        if self._encoder is None:
+            raise InputError(
+                "labelled examples are sought by features; give --encoder or --features"
+            )
+        return self._encoder.features(np.stack([self._encoder.prepared(tile) for tile in pixels]))
+
+    def _picture(self, example: Example) -> str | None:
         """An example's picture; None where its slide has no image, or can't be read there."""
-        slide, place = example.slide, example.place
+        reader, place = self._reader(example.slide), example.place
+        if reader is None or place.x_px is None or place.y_px is None:
+            return None
+        mpp, size_px = self._tiles.mpp, self._tiles.size_px
+        try:
+            return _picture(reader.read(place.x_px, place.y_px, mpp=mpp, size_px=size_px))
+        except TileError:
+            return None
+
+    def _reader(self, slide: ReleasedSlide) -> Reader | None:
         if slide.name not in self._readers:
             try:
                 reader = open_reader(image_of(slide), mpp=slide.mpp)
@@ -237,32 +294,7 @@ class _Readers:
                 self._readers[slide.name] = None
             else:
                 self._readers[slide.name] = self._opened.enter_context(reader)
-        found = self._readers[slide.name]
-        if found is None or place.x_px is None or place.y_px is None:
-            return None
-        try:
-            return _picture(found.read(place.x_px, place.y_px, mpp=mpp, size_px=size_px))
-        except TileError:
-            return None
-
-
-def _alike(
-    pixels: Sequence[NDArray[np.uint8]],
-    predicted: Predicted,
-    encoder: Encoder,
-    examples: LabelledExamples,
-    readers: _Readers,
-) -> list[list[ShownExample]]:
-    """The labelled examples most like each of the first tiles; of the others none."""
-    settings = predicted.tissue.grid.settings
-    first = pixels[:TILES_WITH_EXAMPLES]
-    features = encoder.features(np.stack([encoder.prepared(tile) for tile in first]))
-    nearest = examples.nearest(features, number=EXAMPLES, but=predicted.slide.fingerprint)
-    shown = [
-        [ShownExample(one, readers.picture(one, settings.mpp, settings.size_px)) for one in of_tile]
-        for of_tile in nearest
-    ]
-    return shown + [[] for _ in pixels[TILES_WITH_EXAMPLES:]]
+        return self._readers[slide.name]
 
 
 def _picture(pixels: NDArray[np.uint8]) -> str:

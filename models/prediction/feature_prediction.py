@@ -6,7 +6,7 @@ a few numbers a tile, however large the slide is.
 A bag's network also says something of each tile: what it would of a slide that consisted of this
 tile alone. That is where it sees which class, not an outline of it.
 
-Shapes: T passes, n tiles of a batch, N of all, F features, K classes, S side of a prepared tile.
+Shapes: T passes, n tiles of a batch, N of all, F features, K classes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.encoders.encoder import Encoder
 from models.errors import ModelFileError
 from models.mil.networks import BagClassifier, PoolingNetwork
-from models.prediction.dropout import thinned
 from models.prediction.ensemble import Pass
 from models.prediction.scores import FeaturesSeen, SinglePass, SlideScores, tempered_classes
+from models.prediction.tile_features import TileFeatures
 from models.prediction.uncertainty import Spread, spread_of
 
 __all__ = ["PredictedFeatures", "predict_features"]
@@ -46,12 +45,10 @@ class PredictedFeatures:
 
 
 def predict_features(
-    batches: Iterator[NDArray[np.uint8]],
-    encoder: Encoder,
+    batches: Iterator[TileFeatures],
     passes: Sequence[Pass],
     plain: Pass,
     *,
-    whole_model: bool,
     n_tiles: int,
     sample_seed: int,
 ) -> PredictedFeatures:
@@ -59,12 +56,10 @@ def predict_features(
 
     Parameters
     ----------
-    batches : each of shape (n, S, S, 3)
-        Prepared tiles, `n_tiles` together.
+    batches
+        Of `n_tiles` tiles together.
     plain
         The pass without dropout; where `passes` begins with it, it is not made twice.
-    whole_model
-        Whether the encoder is thinned in each pass, too.
     sample_seed
         Which tiles' features are kept.
     """
@@ -72,19 +67,11 @@ def predict_features(
     alone = heads[0] if passes[0] is plain else _Head(plain)
     spreads: list[Spread] = []
     seen = _Seen(n_tiles, sample_seed)
-    for tiles in batches:
-        features = encoder.features(tiles)
-        seen.add(features)
+    for batch in batches:
+        seen.add(batch.plain)
         if alone is not heads[0]:
-            alone.add(features)
-        said = []
-        for head in heads:
-            if whole_model and head.of.seed is not None:
-                # Not the head's seed: what the two drop is drawn apart.
-                with thinned(encoder.network, head.of.seed + 1, shared="batch"):
-                    said.append(head.add(encoder.features(tiles)))
-            else:
-                said.append(head.add(features))
+            alone.add(batch.plain)
+        said = [head.add(batch.of_pass(head.of.seed)) for head in heads]
         spreads.append(spread_of(np.stack(said)))
     tiles_spread = Spread(
         *(

@@ -33,8 +33,8 @@ class InputStatistics:
     ----------
     mpp
         Microns per pixel at level 0.
-    vendor, objective
-        Of the scanner, as the file says; the magnification, where it does.
+    vendor, scanner, objective
+        The kind of file; the scanner and its magnification, where the file says so.
     tissue_share
         Part of the slide, or of what was scanned of it, that is tissue.
     brightness, saturation
@@ -54,6 +54,7 @@ class InputStatistics:
 
     mpp: float
     vendor: str
+    scanner: str | None
     objective: float | None
     tissue_share: float
     brightness: float
@@ -97,6 +98,7 @@ def input_statistics(reader: Reader, tissue: TissueTiles, *, seed: int) -> Input
     return InputStatistics(
         mpp=slide.mpp,
         vendor=slide.vendor,
+        scanner=reader.scanner,
         objective=slide.objective,
         tissue_share=float(mask.mean()),
         brightness=float((pixels @ _LUMA).mean() / 255),

@@ -17,7 +17,7 @@ from models.datasets.bags import bag_dataset
 from models.datasets.releases import ReleasedSlide, TrainingRelease
 from models.datasets.tiles import feature_tiles
 from models.errors import TileError
-from models.evaluation.items import Place
+from models.evaluation.doubts import Place
 from models.features import read_coordinates, read_features
 from models.model_file import ModelDescription
 from models.targets import OPEN

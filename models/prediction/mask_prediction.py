@@ -22,6 +22,7 @@ from models.prediction.ensemble import Pass
 from models.prediction.regions import Outlined, RegionRows
 from models.prediction.scores import SinglePass, SlideScores
 from models.prediction.settings import PredictionSettings
+from models.prediction.tile_features import Progress
 from models.prediction.uncertainty import Spread, entropy_of
 from models.reader import Reader
 from models.reading.ahead import iterate
@@ -53,6 +54,7 @@ def predict_masks(
     classes: tuple[str, ...],
     tiles: TileSettings,
     settings: PredictionSettings,
+    progress: Progress | None = None,
 ) -> PredictedMasks:
     """What passes say of a slide's pixels.
 
@@ -77,10 +79,18 @@ def predict_masks(
         threads=settings.threads,
         ahead=2 * settings.batch,
     )
+
+    def read(*_: int) -> NDArray[np.uint8]:
+        """The next window: they are asked for in the order of the corners."""
+        index, window = next(pixels)
+        if progress is not None:
+            progress(index + 1, len(corners))
+        return window
+
     window_passes = _WindowPasses(image, windows, passes, plain, len(classes))
     bands = blended_bands(
         window_passes,
-        lambda *_: next(pixels)[1],  # in the order of the corners
+        read,
         width_px=image.width,
         height_px=image.height,
         channels=3 * len(classes) + 1,
@@ -238,7 +248,7 @@ class _Collected:
         inside = image.tissue(0, band.top_px, width, n_rows)
         mean, disagreed, single = band.values[:k], band.values[2 * k], band.values[2 * k + 1 :]
         entropy = _entropy_of_pixels(mean)
-        regions.add(band.top_px, inside, mean, entropy, disagreed)
+        regions.add(band.top_px, inside, mean, band.values[k : 2 * k], entropy, disagreed)
         plain = single.max(axis=0), _entropy_of_pixels(single)
         values = np.concatenate(
             [band.values[: 2 * k], np.stack([entropy, disagreed, mean.max(axis=0), *plain])]

@@ -6,19 +6,18 @@ Nothing is stored and nothing written; see :mod:`models.prediction.slide_file` a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from annotation.errors import InputError
 from annotation.slides import fingerprint
 from consensus.columns import NEGATIVE_NAMES
-from models.encoders.encoder import Encoder
+from models.encoders.encoder import Encoder, note_on
 from models.encoding import SlideImage, TissueTiles, open_image, tiles_of
-from models.errors import ModelFileError
 from models.model_file import TrainedModel
 from models.prediction.dropout import dropout_layers
 from models.prediction.ensemble import Pass, kind_of, passes_of, require_together
@@ -29,15 +28,18 @@ from models.prediction.regions import Outlined, PredictedRegion, dissolved_tiles
 from models.prediction.scores import FeaturesSeen, SlideScores, TileScores
 from models.prediction.settings import ENSEMBLE, MC_DROPOUT, PredictionSettings, slide_seed
 from models.prediction.slide_file import Kind, SlidePrediction
+from models.prediction.tile_features import (
+    Progress,
+    encoded_tiles,
+    kept_features,
+    kept_tiles,
+    require_features,
+)
 from models.reader import Reader
-from models.reading.ahead import iterate
 from models.tiling.settings import TileSettings
 from models.training.request import BAGS, MASKS, TILES
 
-__all__ = ["Predicted", "Predictor", "Progress"]
-
-Progress = Callable[[int, int], None]
-"""Told how many tiles of a slide are done, and how many there are."""
+__all__ = ["Predicted", "Predictor"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,7 @@ class _Said:
     tiles: TileScores
     features: FeaturesSeen | None = None
     regions: Outlined | None = None
+    notes: Sequence[str] = ()
 
 
 class Predictor:
@@ -89,13 +92,15 @@ class Predictor:
         self,
         members: Sequence[TrainedModel],
         encoder: Encoder | None,
+        features: Path | None,
         settings: PredictionSettings,
         *,
         kind: Kind,
         tiles: TileSettings,
         whole_model: bool,
     ) -> None:
-        self.members, self.encoder, self.settings = tuple(members), encoder, settings
+        self.members, self.settings = tuple(members), settings
+        self.encoder, self.features = encoder, features
         self.kind, self.tiles = kind, tiles
         self.classes = tuple(members[0].description.classes)
         self._whole_model = whole_model
@@ -105,7 +110,8 @@ class Predictor:
         cls,
         members: Sequence[TrainedModel],
         *,
-        encoder: Encoder | None,
+        encoder: Encoder | None = None,
+        features: Path | None = None,
         settings: PredictionSettings,
         device: str = "cpu",
     ) -> Predictor:
@@ -114,7 +120,9 @@ class Predictor:
         Parameters
         ----------
         encoder
-            That made the features they learnt from; None for models of pixels.
+            That made the features they learnt from.
+        features
+            Or the folder into which `encode` wrote each slide's; models of pixels take neither.
         device
             Where to compute.
 
@@ -128,7 +136,7 @@ class Predictor:
         require_together(members, settings)
         kind = kind_of(members[0])
         wanted = members[0].description.input
-        _require_encoder(wanted, encoder, kind)
+        require_features(wanted, encoder, features, kind)
         for member in members:
             member.network.to(device).eval()
         whole_model = False
@@ -144,6 +152,7 @@ class Predictor:
         return cls(
             members,
             encoder,
+            features,
             settings,
             kind=kind,
             tiles=TileSettings.from_dict(wanted["tiling"]),
@@ -179,10 +188,11 @@ class Predictor:
             plain = passes[0] if passes[0].seed is None else Pass(self.members[0])
             tissue = tiles_of(image.name, reader, self.tiles, threads=self.settings.threads)
             if self.kind == MASKS:
-                said = self._of_pixels(reader, tissue, passes, plain)
+                said = self._of_pixels(reader, tissue, passes, plain, progress)
             else:
-                said = self._of_features(reader, tissue, passes, plain, seed, progress)
-            statistics = input_statistics(reader, tissue, seed=seed)
+                said = self._of_features(reader, tissue, passes, plain, digest, progress)
+            # Of the slide and not of the run: runs are compared by them.
+            statistics = input_statistics(reader, tissue, seed=slide_seed(0, digest))
         return Predicted(
             self._slide(image.name, digest, tissue, said),
             self._result(said, statistics),
@@ -196,22 +206,32 @@ class Predictor:
         tissue: TissueTiles,
         passes: Sequence[Pass],
         plain: Pass,
-        seed: int,
+        digest: str,
         progress: Progress | None,
     ) -> _Said:
-        grid, encoder = tissue.grid, self.encoder
-        if encoder is None:
-            raise TypeError("a predictor of features has an encoder")
-        found = predict_features(
-            _prepared(reader, tissue, encoder, self.settings, progress),
-            encoder,
-            passes,
-            plain,
-            whole_model=self._whole_model,
-            n_tiles=len(grid),
-            sample_seed=seed,
-        )
+        grid = tissue.grid
         coordinates = np.column_stack([grid.x_px, grid.y_px])
+        notes = []
+        if self.features is not None:
+            wanted = self.members[0].description.input
+            kept = kept_features(self.features, grid.slide, digest, wanted)
+            coordinates, batches = kept.coordinates, kept_tiles(kept, self.settings, progress)
+            if kept.origin.missing:
+                notes.append(f"{kept.origin.missing} tiles could not be read when it was encoded")
+        elif self.encoder is not None:
+            batches = encoded_tiles(
+                reader,
+                tissue,
+                self.encoder,
+                self.settings,
+                whole_model=self._whole_model,
+                progress=progress,
+            )
+        else:
+            raise TypeError("a predictor of features has an encoder or a folder of them")
+        found = predict_features(
+            batches, passes, plain, n_tiles=len(coordinates), sample_seed=slide_seed(0, digest)
+        )
         regions = None
         if self.kind == TILES:
             regions = dissolved_tiles(
@@ -225,10 +245,15 @@ class Predictor:
                 min_region_um2=self.settings.min_region_um2,
             )
         scores = TileScores(coordinates, found.tiles, found.attention)
-        return _Said(found.slide, scores, found.features, regions)
+        return _Said(found.slide, scores, found.features, regions, notes)
 
     def _of_pixels(
-        self, reader: Reader, tissue: TissueTiles, passes: Sequence[Pass], plain: Pass
+        self,
+        reader: Reader,
+        tissue: TissueTiles,
+        passes: Sequence[Pass],
+        plain: Pass,
+        progress: Progress | None,
     ) -> _Said:
         found = predict_masks(
             reader,
@@ -238,6 +263,7 @@ class Predictor:
             classes=self.classes,
             tiles=self.tiles,
             settings=self.settings,
+            progress=progress,
         )
         scores = TileScores(found.coordinates, found.tiles)
         return _Said(found.slide, scores, regions=found.regions)
@@ -277,11 +303,12 @@ class Predictor:
             "area_um2": {} if outlined is None else outlined.area_um2,
             "dropped_um2": {} if outlined is None else outlined.dropped_um2,
             "input": statistics.to_dict(),
-            "notes": self._notes(outlined),
+            "notes": [*said.notes, *self._notes(outlined)],
         }
 
     def _notes(self, outlined: Outlined | None) -> list[str]:
-        notes = list(self.encoder.notes) if self.encoder is not None else []
+        note = note_on(str(self.members[0].description.input.get("encoder_weights")))
+        notes = [] if note is None else [note]
         if self.kind == BAGS:
             notes.append(
                 "the model judges whole slides: a tile's probability is what it would say of a "
@@ -292,62 +319,12 @@ class Predictor:
                 "the slide's score is the mean over its tissue, and so are entropy, mutual "
                 "information and largest probability"
             )
-        for name in self.classes:
-            if outlined is not None and name in NEGATIVE_NAMES:
-                notes.append(f"{name} is not outlined")
-        if outlined is not None and outlined.slivers:
+        if outlined is None:
+            return notes
+        notes += [f"{name} is not outlined" for name in self.classes if name in NEGATIVE_NAMES]
+        if outlined.slivers:
             notes.append(
                 f"{outlined.slivers} areas below {self.settings.min_region_um2:g} um2, together "
                 f"{sum(outlined.dropped_um2.values()):.6g} um2, are in no region"
             )
         return notes
-
-
-def _require_encoder(wanted: dict[str, Any], encoder: Encoder | None, kind: Kind) -> None:
-    """Refuse an encoder that is not the one whose features were learnt."""
-    if kind == MASKS:
-        if encoder is not None:
-            raise InputError("the model learnt from pixels and takes no encoder; leave it out")
-        return
-    if encoder is None:
-        raise ModelFileError(
-            f"the model takes features of encoder {wanted.get('encoder')!r}; give --encoder, and "
-            "its weights as for `encode`"
-        )
-    if encoder.sha256 != wanted.get("encoder_sha256"):
-        raise ModelFileError(
-            f"encoder {encoder.spec.name!r} is not the one whose features the model learnt, "
-            f"{wanted.get('encoder')!r}: weights or settings differ; give that one"
-        )
-    if encoder.precision != wanted.get("precision"):
-        raise ModelFileError(
-            f"the model learnt features of precision {wanted.get('precision')}, and the encoder "
-            f"computes in {encoder.precision}; pass --precision {wanted.get('precision')}"
-        )
-
-
-def _prepared(
-    reader: Reader,
-    tissue: TissueTiles,
-    encoder: Encoder,
-    settings: PredictionSettings,
-    progress: Progress | None,
-) -> Iterator[NDArray[np.uint8]]:
-    """The tiles of a slide as the encoder takes them, in batches."""
-    grid = tissue.grid
-    waiting: list[NDArray[np.uint8]] = []
-    for index, tile in iterate(
-        reader,
-        grid.x_px,
-        grid.y_px,
-        mpp=grid.settings.mpp,
-        size_px=grid.settings.size_px,
-        threads=settings.threads,
-        ahead=2 * settings.batch,
-    ):
-        waiting.append(encoder.prepared(tile))
-        if len(waiting) == settings.batch or index + 1 == len(grid):
-            yield np.stack(waiting)
-            waiting.clear()
-            if progress is not None:
-                progress(index + 1, len(grid))

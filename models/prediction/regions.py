@@ -20,8 +20,8 @@ __all__ = ["Outlined", "PredictedRegion", "RegionRows", "dissolved_tiles"]
 
 Floats = NDArray[np.float64]
 
-_VALUES = 3
-"""Of a cell: probability of its class, entropy, mutual information."""
+_VALUES = 4
+"""Of a cell: probability of its class, entropy, mutual information, variance of the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class PredictedRegion:
     ----------
     polygon
         In level-0 pixels.
-    probability, entropy, mutual_information
-        Means over its area, the first of its class's.
+    probability, entropy, mutual_information, variance
+        Means over its area; first and last are those of its class. A single pass varies by 0.
     """
 
     polygon: shapely.Polygon
@@ -42,6 +42,7 @@ class PredictedRegion:
     entropy: float
     mutual_information: float
     area_um2: float
+    variance: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,7 @@ class RegionRows:
         top: int,
         inside: NDArray[np.bool_],
         probability: NDArray[np.float32],
+        variance: NDArray[np.float32],
         entropy: NDArray[np.float32],
         mutual_information: NDArray[np.float32],
     ) -> None:
@@ -94,12 +96,15 @@ class RegionRows:
         ----------
         inside : shape (rows, columns)
             Which cells have a class at all.
-        probability : shape (K, rows, columns)
+        probability, variance : shape (K, rows, columns)
         entropy, mutual_information : shape (rows, columns)
         """
         label = probability.argmax(axis=0)
         counts = inside & self._outlined[label]
-        values = np.stack([probability.max(axis=0), entropy, mutual_information])
+        certain, varied = (
+            np.take_along_axis(one, label[None], axis=0)[0] for one in (probability, variance)
+        )
+        values = np.stack([certain, entropy, mutual_information, varied])
         self._runs.add(top, np.where(counts, label, NO_LABEL).astype(np.int16), values)
 
     def outlined(self, *, mpp: float, min_region_um2: float) -> Outlined:
@@ -116,8 +121,10 @@ class RegionRows:
         polygons = areas.runs_of(large).polygons(self._x_px, self._y_px)
         means = (areas.sums / np.maximum(areas.cells, 1)[:, None])[large]
         found = [
-            PredictedRegion(polygon, self._classes[label], probability, entropy, disagreed, area)
-            for polygon, label, (probability, entropy, disagreed), area in zip(
+            PredictedRegion(
+                polygon, self._classes[label], certain, entropy, disagreed, area, varied
+            )
+            for polygon, label, (certain, entropy, disagreed, varied), area in zip(
                 polygons,
                 areas.label[large].tolist(),
                 means.tolist(),
@@ -167,11 +174,20 @@ def dissolved_tiles(
     rows = RegionRows(classes, x_px, y_px)
     inside = np.zeros(shape, dtype=bool)
     inside[row, column] = True
-    of_class = np.zeros((len(classes), *shape), dtype=np.float32)
-    of_class[:, row, column] = tiles.mean.T
-    sure = np.zeros((2, *shape), dtype=np.float32)
-    sure[0, row, column], sure[1, row, column] = tiles.entropy, tiles.mutual_information
-    rows.add(0, inside, of_class, sure[0], sure[1])
+
+    def placed(values: Floats) -> NDArray[np.float32]:
+        cells = np.zeros((*values.shape[:-1], *shape), dtype=np.float32)
+        cells[..., row, column] = values
+        return cells
+
+    rows.add(
+        0,
+        inside,
+        placed(tiles.mean.T),
+        placed(tiles.variance.T),
+        placed(tiles.entropy),
+        placed(tiles.mutual_information),
+    )
     return rows.outlined(mpp=mpp, min_region_um2=min_region_um2)
 
 

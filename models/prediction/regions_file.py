@@ -52,6 +52,7 @@ class _Properties(
     entropy: float
     mutual_information: float
     area_um2: float
+    variance: float = 0.0
 
 
 def write_regions(path: Path, regions: Sequence[PredictedRegion], origin: RegionsOrigin) -> None:
@@ -103,6 +104,7 @@ def _feature(region: PredictedRegion) -> Mapping[str, Any]:
             "entropy": region.entropy,
             "mutual_information": region.mutual_information,
             "area_um2": region.area_um2,
+            "variance": region.variance,
         },
     }
 
@@ -125,6 +127,7 @@ def _regions(path: Path, export: Export) -> Iterator[PredictedRegion]:
                 said.entropy,
                 said.mutual_information,
                 said.area_um2,
+                said.variance,
             )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -19,7 +20,15 @@ from numpy.typing import NDArray
 
 from annotation.errors import InputError
 
-__all__ = ["Band", "Blending", "Windows", "blended_bands", "predict_bands", "predict_mask"]
+__all__ = [
+    "Band",
+    "Blending",
+    "Compute",
+    "Windows",
+    "blended_bands",
+    "predict_bands",
+    "predict_mask",
+]
 
 Blending = Literal["gaussian", "hann", "flat"]
 ReadWindow = Callable[[int, int, int], NDArray[np.uint8]]
@@ -88,13 +97,25 @@ class Windows:
 
     def shares(self, left: int, top: int, lefts: list[int], tops: list[int]) -> NDArray[np.float64]:
         """What a window counts in the mean at each of its pixels, (s, s), among all windows."""
-        weights = self.weights().astype(np.float64)
-        total = np.zeros_like(weights)
-        for down in (other - top for other in tops if abs(other - top) < self.size_px):
-            for right in (other - left for other in lefts if abs(other - left) < self.size_px):
-                here = _overlapping(down), _overlapping(right)
-                total[here] += weights[_overlapping(-down), _overlapping(-right)]
-        return weights / total
+        rights = tuple(other - left for other in lefts if abs(other - left) < self.size_px)
+        downs = tuple(other - top for other in tops if abs(other - top) < self.size_px)
+        return _shares(self, rights, downs)
+
+
+@lru_cache(maxsize=64)  # but for rounding and at the edges, neighbours lie the same way
+def _shares(
+    windows: Windows, rights: tuple[int, ...], downs: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """By how far to the right and down all windows lie that overlap one, itself among them."""
+    weights = windows.weights().astype(np.float64)
+    total = np.zeros_like(weights)
+    for down in downs:
+        for right in rights:
+            here = _overlapping(down), _overlapping(right)
+            total[here] += weights[_overlapping(-down), _overlapping(-right)]
+    shares: NDArray[np.float64] = weights / total
+    shares.setflags(write=False)
+    return shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +177,6 @@ def predict_bands(
     height_px: int,
     windows: Windows,
     to_input: Callable[[NDArray[np.uint8]], torch.Tensor],
-    temperature: float = 1.0,
 ) -> Iterator[Band]:
     """Class probabilities of an image, from top to bottom.
 
@@ -170,8 +190,6 @@ def predict_bands(
         K.
     to_input
         From pixels (b, s, s, 3) to what the network takes.
-    temperature
-        By which logits are divided.
 
     Yields
     ------
@@ -182,7 +200,7 @@ def predict_bands(
     device = next(network.parameters()).device
 
     def compute(pixels: NDArray[np.uint8], _: list[int], __: int) -> NDArray[np.float32]:
-        logits = network(to_input(pixels).to(device)).float() / temperature
+        logits = network(to_input(pixels).to(device)).float()
         made: NDArray[np.float32] = torch.softmax(logits, dim=1).cpu().numpy()
         return made
 

@@ -14,7 +14,7 @@ from models.reading.plan import plan_reading
 from models.tiling.mask import TissueMask
 from models.tiling.settings import EdgePolicy, TileSettings
 
-__all__ = ["TileGrid", "lay_grid"]
+__all__ = ["TileGrid", "lay_around", "lay_grid"]
 
 Floats = NDArray[np.float64]
 
@@ -117,6 +117,37 @@ def lay_grid(
         y_px=y[kept],
         tissue_share=share[kept].astype(np.float32),
         n_candidates=x.size,
+    )
+
+
+def lay_around(slide: SlideRecord, settings: TileSettings, centres: Floats) -> TileGrid:
+    """A tile around each of some places, tissue or not; it may reach beyond the slide.
+
+    Parameters
+    ----------
+    centres : shape (n, 2)
+        Middles of the tiles, in level-0 pixels.
+
+    Raises
+    ------
+    InputError
+        The slide is too coarse for these tiles.
+    """
+    plan = plan_reading(slide, mpp=settings.mpp, size_px=settings.size_px)
+    return TileGrid(
+        slide=slide.name,
+        fingerprint=slide.fingerprint,
+        width_px=slide.width_px,
+        height_px=slide.height_px,
+        mpp=slide.mpp,
+        settings=settings,
+        side_px=plan.side_px,
+        level=plan.level,
+        resampling=plan.resampling,
+        x_px=centres[:, 0] - plan.side_px / 2,
+        y_px=centres[:, 1] - plan.side_px / 2,
+        tissue_share=np.ones(len(centres), dtype=np.float32),
+        n_candidates=len(centres),
     )
 
 

@@ -17,15 +17,18 @@ from annotation.paths import file_name, inside
 from models.architectures import build
 from models.datasets.bags import BagDataset, bag_dataset
 from models.datasets.releases import TrainingRelease
-from models.datasets.tiles import TileDataset, feature_tiles
+from models.datasets.tiles import TileDataset, feature_objects, feature_tiles
 from models.features import FeaturesOrigin, read_origin
+from models.labels.slide_labels import SlideLabelRule
 from models.mil.memory import memory_estimate
 from models.mil.networks import BagClassifier, PoolingNetwork
 from models.mil.training import BagSource, BagTrainer, predict
 from models.noise.methods import method_named
+from models.noise.trainer import OutOfFold
 from models.targets import Targets
 from models.training.figures import epoch_figures
 from models.training.learnable import TRAIN, VALIDATION, Learnt, in_parts, split_of
+from models.training.out_of_fold import FINAL_MODEL, KeptPredictions
 from models.training.run_folder import Stages
 from models.training.settings import TrainingSettings
 
@@ -83,6 +86,8 @@ class FeatureLearning:
         Of the class of the same names; what goes in is its `input`.
     at_once
         Items that are predicted together.
+    slide_of, corners
+        The slide of each item, and the upper left corner (n, 2) of a tile; NaN of bags.
     lengths
         Tiles of each bag; empty for tiles by themselves.
     """
@@ -99,12 +104,14 @@ class FeatureLearning:
         notes: tuple[str, ...],
         skipped: tuple[tuple[str, str], ...],
         at_once: int,
+        slide_of: Sequence[str],
+        corners: NDArray[np.float64],
         lengths: Sequence[int] = (),
     ) -> None:
         self.targets, self.split = targets, split
         self.input, self.arguments, self.notes, self.skipped = goes_in, arguments, notes, skipped
         self._architecture, self._source, self._at_once = architecture, source, at_once
-        self._lengths = lengths
+        self._lengths, self._slide_of, self._corners = lengths, slide_of, corners
         self._validation = np.flatnonzero((targets.part == VALIDATION) & (targets.weight > 0))
 
     def memory_bytes(self, settings: TrainingSettings) -> int | None:
@@ -123,7 +130,15 @@ class FeatureLearning:
             raise TypeError(f"{self._architecture} does not classify bags")
         return network
 
-    def learn(self, method: str, settings: TrainingSettings, device: str, stages: Stages) -> Learnt:
+    def learn(
+        self,
+        method: str,
+        settings: TrainingSettings,
+        device: str,
+        stages: Stages,
+        *,
+        n_folds: int | None = None,
+    ) -> Learnt:
         """Train by a method."""
         trainer = BagTrainer(
             source=self._source,
@@ -136,17 +151,38 @@ class FeatureLearning:
             progress=stages.watch,
             finished=stages.finished,
         )
-        learned = method_named(method)(self.targets, trainer, seed=settings.seed)
-        return Learnt(learned.model, len(learned.items), dict(learned.told))
+        learned = method_named(method)(self.targets, trainer, seed=settings.seed, n_folds=n_folds)
+        kept = None
+        if learned.out_of_fold is not None:
+            kept = self._kept(learned.out_of_fold, learned.model)
+        return Learnt(learned.model, len(learned.items), dict(learned.told), kept)
+
+    def _kept(self, found: OutOfFold, network: BagClassifier) -> KeptPredictions:
+        """Of the training's items out of fold, and of validation's by the final network."""
+        items = np.concatenate([found.items, self._validation])
+        probabilities = found.probabilities
+        if len(self._validation):
+            probabilities = np.concatenate([probabilities, self._predict(network)])
+        slides, slide = np.unique(np.array(self._slide_of)[items], return_inverse=True)
+        return KeptPredictions(
+            slides=slides.tolist(),
+            slide=slide.reshape(-1).astype(np.int64),
+            corner_px=self._corners[items],
+            fold=np.append(found.folds, np.full(len(self._validation), FINAL_MODEL)),
+            probabilities=probabilities.astype(np.float32),
+        )
+
+    def _predict(self, network: BagClassifier) -> NDArray[np.float64]:
+        """Probabilities of the validation part."""
+        return predict(
+            network, self._source, self._validation, batch=self._at_once, names=self.targets.names
+        )
 
     def figures(self, network: torch.nn.Module) -> dict[str, float]:
         """Figures of a network on the validation part."""
         if not isinstance(network, BagClassifier) or not len(self._validation):
             return {}
-        probabilities = predict(
-            network, self._source, self._validation, batch=self._at_once, names=self.targets.names
-        )
-        return epoch_figures(probabilities, self.targets.hard[self._validation])
+        return epoch_figures(self._predict(network), self.targets.hard[self._validation])
 
 
 def learn_bags(
@@ -157,9 +193,16 @@ def learn_bags(
     *,
     site: str | None,
     allow_missing: bool,
+    slide_label: SlideLabelRule | None = None,
 ) -> FeatureLearning:
-    """The slides of a release as bags; ``arguments`` are the architecture's own."""
-    bags = bag_dataset(release, folder, allow_missing=allow_missing)
+    """The slides of a release as bags; ``arguments`` are the architecture's own.
+
+    Parameters
+    ----------
+    slide_label
+        See :func:`models.datasets.bags.bag_dataset`.
+    """
+    bags = bag_dataset(release, folder, slide_label=slide_label, allow_missing=allow_missing)
     targets, notes = in_parts(bags.targets, bags.fingerprints, site)
     used = np.flatnonzero(np.isin(targets.part, (TRAIN, VALIDATION)))
     origin = bags.files.files[0].origin
@@ -169,10 +212,15 @@ def learn_bags(
         targets,
         KeptBags(bags),
         split=split_of(targets, targets.names),
-        goes_in=_input(origin),
+        goes_in={
+            **_input(origin),
+            **({} if slide_label is None else {"slide_label": slide_label.to_dict()}),
+        },
         arguments=_arguments(targets, width, arguments),
         notes=notes + _notes(origin),
         at_once=1,
+        slide_of=targets.names,
+        corners=np.full((len(targets), 2), np.nan),
         lengths=bags.lengths,
         skipped=bags.files.skipped,
     )
@@ -187,21 +235,28 @@ def learn_tiles(
     site: str | None,
     allow_missing: bool,
 ) -> FeatureLearning:
-    """The tiles of a release of regions; those that training and validation take lie in memory."""
-    tiles: TileDataset = feature_tiles(release, folder, allow_missing=allow_missing)
+    """The tiles of a release of regions, or the objects of one of these.
+
+    Those that training and validation take lie in memory.
+    """
+    made = feature_objects if release.task == "objects" else feature_tiles
+    tiles: TileDataset = made(release, folder, allow_missing=allow_missing)
     targets, notes = in_parts(tiles.targets, tiles.fingerprints, site)
     used = np.flatnonzero(np.isin(targets.part, (TRAIN, VALIDATION)))
     features = tiles.load(used).numpy()
     origin = read_origin(inside(folder, file_name(tiles.slides[0].name, ".h5")))
+    slide_of = [tiles.slides[n].name for n in tiles.slide.tolist()]
     return FeatureLearning(
         architecture,
         targets.subset(used),
         _Tiles(features),
-        split=split_of(targets, [tiles.slides[n].name for n in tiles.slide.tolist()]),
+        split=split_of(targets, slide_of),
         goes_in=_input(origin),
         arguments=_arguments(targets, features.shape[1], arguments),
         notes=notes + _notes(origin),
         at_once=_TILES_AT_ONCE,
+        slide_of=np.array(slide_of)[used].tolist(),
+        corners=tiles.corners(used),
         skipped=tiles.skipped,
     )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.datasets.partition import Partition, leave_site_out, parts_of
 from models.targets import Targets
+from models.training.out_of_fold import KeptPredictions
 from models.training.run_folder import Stages
 from models.training.settings import TrainingSettings
 
@@ -35,11 +36,15 @@ class Learnt:
         How many it was trained on.
     found
         The method's parameters, and what it found of the raters.
+    kept
+        Predictions of the training's and validation's items by models that have not learnt from
+        their patients; None where there are none.
     """
 
     network: torch.nn.Module
     items: int
     found: dict[str, Any]
+    kept: KeptPredictions | None = None
 
 
 class Learnable(Protocol):
@@ -71,8 +76,22 @@ class Learnable(Protocol):
         """What a step needs, beyond the interpreter and torch; None where nobody can tell before."""
         ...
 
-    def learn(self, method: str, settings: TrainingSettings, device: str, stages: Stages) -> Learnt:
-        """Train by a method."""
+    def learn(
+        self,
+        method: str,
+        settings: TrainingSettings,
+        device: str,
+        stages: Stages,
+        *,
+        n_folds: int | None = None,
+    ) -> Learnt:
+        """Train by a method.
+
+        Parameters
+        ----------
+        n_folds
+            See :class:`models.noise.methods.Method`.
+        """
         ...
 
     def figures(self, network: torch.nn.Module) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from annotation.errors import InputError, SlideError
-from annotation.paths import inside
 from annotation.slide_images import image_of
 from annotation.slides import read_slide
 from models.architectures import build
-from models.datasets.releases import ReleasedSlide, TrainingRelease
+from models.datasets.releases import TrainingRelease
 from models.datasets.segmentation import SegmentationDataset, segmentation_dataset
 from models.labels.masks import TileMask
 from models.noise.raters import estimate_raters
@@ -91,8 +89,17 @@ class MaskLearning:
         build(self._architecture, self.arguments)  # whose arguments are at fault says so now
         return None
 
-    def learn(self, method: str, settings: TrainingSettings, device: str, stages: Stages) -> Learnt:
-        """Train by a method, in a single stage."""
+    def learn(
+        self,
+        method: str,
+        settings: TrainingSettings,
+        device: str,
+        stages: Stages,
+        *,
+        n_folds: int | None = None,
+    ) -> Learnt:
+        """Train by a method, in a single stage; masks are not cross-fitted."""
+        del n_folds
         objective, items = self._objective(method)
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
@@ -153,10 +160,7 @@ def learn_masks(
     slides_root
         Where the images lie now, under the names of their files; None: where they lay.
     """
-    if slides_root is not None:
-        release = replace(
-            release, slides=tuple(_below(slides_root, slide) for slide in release.slides)
-        )
+    release = release.with_images_in(slides_root)
     grids = {}
     for slide in release.slides:
         try:
@@ -166,9 +170,3 @@ def learn_masks(
                 raise
     tiles = segmentation_dataset(release, grids, allow_missing=allow_missing)
     return MaskLearning(architecture, tiles, settings, arguments, site=site)
-
-
-def _below(folder: Path, slide: ReleasedSlide) -> ReleasedSlide:
-    if slide.path is None:
-        return slide
-    return replace(slide, path=str(inside(folder, Path(slide.path).name)))

@@ -9,6 +9,7 @@ from typing import Any
 
 from annotation.errors import InputError
 from models.datasets.releases import TrainingRelease
+from models.labels.slide_labels import SlideLabelRule
 from models.training.figures import DIRECTIONS
 from models.training.learnable import Learnable
 from models.training.settings import TrainingSettings
@@ -57,6 +58,11 @@ class TrainingRequest:
         To be held out; None keeps the release's split.
     baseline
         Whether to train on the majority's labels as well.
+    slide_label
+        How bags get a label from a release of regions; None: the release labels slides.
+    n_folds
+        Cross-fit the model over so many folds of patients, and keep what it says of items that it
+        has not seen; None: only where the method cross-fits by itself.
     allow_missing
         Whether slides without features or image are left out, instead of refused.
     device
@@ -81,16 +87,29 @@ class TrainingRequest:
     tiles: Mapping[str, Any] = field(default_factory=dict)
     site: str | None = None
     baseline: bool = True
+    slide_label: SlideLabelRule | None = None
+    n_folds: int | None = None
     allow_missing: bool = False
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.kind == MASKS:
             self._refuse(self.features is not None, "--features", "pixels: give --slides-root")
+            self._refuse(
+                self.n_folds is not None, "--out-of-fold", "pixels, which are too many to keep"
+            )
         else:
             self._refuse(self.features is None, "no --features", "features: run `encode` first")
             self._refuse(self.slides_root is not None, "--slides-root", "features: give --features")
             self._refuse(bool(self.tiles), "a table [tiles]", "features, whose tiles are laid")
+        if self.slide_label is not None and self.kind != BAGS:
+            raise InputError(
+                f"--slide-label is of bags, and {self.architecture} learns {self.kind}"
+            )
+        if self.n_folds is not None and self.n_folds < 2:
+            raise InputError(
+                f"--out-of-fold {self.n_folds} leaves nothing out; give 2 folds or more"
+            )
         _ = self.settings  # refused here, before anything is opened
         for name in ("classes", "features"):
             if name in self.arguments:
@@ -133,12 +152,17 @@ class TrainingRequest:
             )
         from models.training.feature_learning import learn_bags, learn_tiles
 
-        learn = learn_bags if self.kind == BAGS else learn_tiles
-        return learn(
-            self.architecture,
-            release,
-            Path(self.features or ""),
-            self.arguments,
+        common = (self.architecture, release, Path(self.features or ""), self.arguments)
+        if self.kind == TILES:
+            return learn_tiles(*common, site=self.site, allow_missing=self.allow_missing)
+        if release.task == "regions" and self.slide_label is None:
+            raise InputError(
+                f"release {release.name!r} is of regions, and {self.architecture} learns slides: say "
+                "how a slide gets its label by --slide-label worst or largest"
+            )
+        return learn_bags(
+            *common,
             site=self.site,
             allow_missing=self.allow_missing,
+            slide_label=self.slide_label,
         )

@@ -20,6 +20,7 @@ from models.training.curves import write_curves
 from models.training.history import History
 from models.training.learnable import TRAIN, Learnable
 from models.training.loop import Progress
+from models.training.out_of_fold import write_out_of_fold
 from models.training.request import TrainingRequest
 from models.training.run_folder import RunFolder, Stages
 from models.training.stopping import Stop, listening
@@ -55,6 +56,7 @@ class _Trained:
             "loss": self.history.epochs[-1].loss,
             "halved_batches": self.history.halved,
             "metrics": self.description.metrics,
+            "out_of_fold": self.description.out_of_fold_sha256 is not None,
             "weights_sha256": self.description.weights_sha256,
         }
 
@@ -109,9 +111,12 @@ def train(
         training=request.settings.to_dict(),
         notes=list(learnable.notes),
     )
-    run.begin(request.settings, _frozen(described))
+    run.begin(request.settings, _frozen(described, request.n_folds))
     with listening(wanted=True) as stop:
-        made = _train(request, learnable, run, described, request.name, run.folder, watch, stop)
+        made = _train(
+            request, learnable, run, described, request.name, run.folder, watch, stop,
+            n_folds=request.n_folds,
+        )  # fmt: skip
         baseline = None
         if with_baseline:
             described = msgspec.structs.replace(described, method=MAJORITY)
@@ -149,30 +154,36 @@ def _train(
     folder: Path,
     watch: Watch,
     stop: Stop,
+    *,
+    n_folds: int | None = None,
 ) -> _Trained:
     """Train by the method that the description names, and save the model."""
     method = described.method
     stages = Stages(
         folder=run.checkpoints_of(method),
         settings=request.settings,
-        frozen=_frozen(described),
+        frozen=_frozen(described, n_folds),
         watch=lambda stage: watch(method, stage),
         stop=stop,
     )
-    learnt = learnable.learn(method, request.settings, request.device, stages)
+    learnt = learnable.learn(method, request.settings, request.device, stages, n_folds=n_folds)
     metrics = learnable.figures(learnt.network)
+    kept_sha256 = None if learnt.kept is None else write_out_of_fold(folder, learnt.kept)
     description = save_model(
         folder,
         learnt.network,
-        msgspec.structs.replace(described, found=learnt.found, metrics=metrics),
+        msgspec.structs.replace(
+            described, found=learnt.found, metrics=metrics, out_of_fold_sha256=kept_sha256
+        ),
     )
     write_curves(folder, stages.histories)
     return _Trained(name, folder, description, stages.histories[FINAL], learnt.items)
 
 
-def _frozen(described: ModelDescription) -> dict[str, Any]:
+def _frozen(described: ModelDescription, n_folds: int | None) -> dict[str, Any]:
     """What must be the same for a training to go on, beside its settings."""
     return {
+        **({} if n_folds is None else {"out_of_fold": n_folds}),
         "release": {"name": described.release, "manifest_sha256": described.manifest_sha256},
         "split": described.split,
         "method": described.method,

@@ -12,11 +12,11 @@ from annotation.errors import InputError, RefusedError
 from annotation.lookup import unknown
 from annotation.tables import Slide
 from annotation.terminal import counted
+from consensus.prediction_runs import find_prediction_run, predicted_slides, weights_of
 from consensus.tables import Model, PredictedSlide, PredictionRun, Release
 from models.datasets.releases import ReleasedSlide, TrainingRelease, open_training_release
 from models.evaluation.assisted import assisted_slides
 from models.evaluation.calibration import CALIBRATION
-from models.prediction.on_record import find_prediction_run, predicted_slides, weights_of
 from models.triage.measures import Unit
 
 __all__ = ["Gathered", "LabelledSlide", "PredictedPlace", "gather"]

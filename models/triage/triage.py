@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from annotation.errors import InputError
 from annotation.store import Store
+from consensus.prediction_runs import weights_of
 from consensus.queue.triage import Triaged, find_triage, record_triage
-from models.prediction.on_record import weights_of
 from models.triage.coverage_risk import coverage_risk
 from models.triage.files import require_free, write_files
 from models.triage.gathering import Gathered, gather

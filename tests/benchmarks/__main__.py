@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     coverage,
+    drifting,
     fusing,
     growing,
     intervals,
@@ -80,6 +81,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "noise": noise.run,
     "segmentation": segmentation.run,
     "triage": triage.run,
+    "drift": drifting.run,
 }
 
 LONG = ("noise",)

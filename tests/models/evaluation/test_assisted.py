@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import shapely
 
@@ -18,12 +17,11 @@ from annotation.tables import PushedObject
 from consensus.consensus_items import Consensus
 from consensus.runs import find_run
 from consensus.tables import ConsensusRun, Model, PredictionRun
-from models.evaluation.assisted import assisted_slides, votes_of_reads
+from models.datasets.releases import open_training_release
+from models.evaluation.assisted import assisted_slides
 from models.evaluation.review_list import review_origin
 from models.model_file import read_description
-from models.targets import OPEN
 from tests.conftest import CommandResult, feature, square
-from tests.models.evaluation.conftest import Build
 from tests.models.evaluation.study import put_on_record, released_slides, saved_model
 from tests.models.triage.study import WEIGHTS, Study, add_model, made_study
 
@@ -146,11 +144,15 @@ def pull_beside(study: Study, slide: str, origin: str) -> None:
     assert pulled.json["reads"][0]["ours"] == 1
 
 
-def test_votes_of_reads_drop_decisions_alone(build_targets: Build) -> None:
-    """By slide and annotator; everything else of the targets stays."""
-    targets = build_targets([0, 1, 1], votes=[[0, 1], [1, 1], [1, 0]], raters=("P1", "P3"))
-    run = ConsensusRun(summary={"ai_assisted": [decision(1, "B", 2)]})
-    found = votes_of_reads(targets, ["A", "B", "B"], run)
-    assert np.array_equal(found.votes, [[0, 1], [1, OPEN], [1, OPEN]])
-    assert np.array_equal(found.hard, targets.hard)
-    assert votes_of_reads(targets, ["A", "B", "B"], ConsensusRun(summary={})) is targets
+def test_a_decision_is_no_vote_where_figures_are_of_raters(
+    store: Store, pathquorum: Pathquorum, tmp_path: Path
+) -> None:
+    """A release that is opened for that has one vote less on the slide; for training it stays."""
+    released_slides(store, pathquorum, tmp_path / "features", [decision(1, "S01", 2)])
+    with store.reading() as session:
+        for reads_alone, raters in ((False, {"P1", "P2", "P3"}), (True, {"P1", "P2"})):
+            release = open_training_release(session, "v1", reads_alone=reads_alone)
+            of = {slide.name: release.items(slide) for slide in release.slides}
+            assert of["S01"][0].pattern.keys() == raters
+            assert of["S02"][0].pattern.keys() == {"P1", "P2", "P3"}
+            assert of["S01"][0].label is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, log_loss, roc_auc_score
@@ -21,7 +22,7 @@ from models.evaluation.calibration import tempered
 from models.features import read_features
 from models.model_file import load_model, read_description
 from tests.conftest import CommandResult
-from tests.consensus.built_run import build_run, region_items
+from tests.consensus.built_run import ALL_BENIGN, MOST_TUMOR, Item, build_run
 from tests.models.evaluation.study import (
     Study,
     put_on_record,
@@ -388,15 +389,52 @@ def test_tiles_of_regions_are_judged_by_their_area(
     assert "another encoder" in refused(evaluate(model, features="e"))
 
 
-def test_objects_are_refused(
+def test_slides_labelled_by_their_regions_are_learnt_and_judged(
     store: Store, pathquorum: Pathquorum, evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    """Features are of slides or tiles; a release of objects is refused by name."""
-    run = build_run(store, region_items(), slides={"A": {"patient": "p"}}, task="objects")
-    assert pathquorum("release", "create", "v1", "--run", run, "--split", "test=1").status == 0
-    (tmp_path / "features").mkdir()
-    model = saved_model(store, tmp_path / "m")
-    assert "release 'v1' is of objects" in refused(evaluate(model))
+    """By the rule that the training was told, which stands in the model; without one it is refused."""
+    items = [
+        Item(name, box, MOST_TUMOR if tumour else ALL_BENIGN, "=Tumor" if tumour else "Benign")
+        for n, name in enumerate(SLIDES)
+        for box, tumour in (
+            (shapely.box(0, 0, 300, 400), False),
+            (shapely.box(300, 0, 400, 400), n % 3 != 0),
+            (shapely.box(500, 0, 501, 2), True),
+        )
+    ]
+    run = build_run(store, items, slides=SLIDES)
+    split = "train=0.5,test=0.5"
+    assert pathquorum("release", "create", "v1", "--run", run, "--split", split).status == 0
+    with store.reading() as session:
+        features_of(open_training_release(session, "v1"), tmp_path / "features")
+    train = (
+        "train", "--release", "v1", "--features", tmp_path / "features", "--model", "mean", "--epochs", 1,
+        "--name", "m", "--to", tmp_path / "run", "--device", "cpu", "--no-baseline",
+    )  # fmt: skip
+    assert "say how a slide gets its label by --slide-label worst or largest" in refused(
+        pathquorum(*train)
+    )
+    tiles = ["tile-mlp" if one == "mean" else one for one in train]
+    assert "--slide-label is of bags" in refused(pathquorum(*tiles, "--slide-label", "largest"))
+    assert pathquorum(*train, "--least-um2", 5).status == 2
+    made = pathquorum(*train, "--slide-label", "worst", "--least-um2", 100)
+    assert made.status == 0, made.err
+    rule = {"rule": "worst", "least_um2": 100.0}
+    described = read_description(tmp_path / "run")
+    assert described.input["slide_label"] == rule
+    result = evaluate("m")
+    assert result.status == 0, result.err
+    told = result.json
+    tested = described.split["test"]
+    tumours = sum(list(SLIDES).index(name) % 3 != 0 for name in tested)
+    assert (told["item"], told["items"]) == ("slide", len(tested))
+    assert told["per_class"]["=Tumor"]["items"] == tumours  # the speck of 0.5 um2 is too small
+    other = saved_model(
+        store, tmp_path / "o", arguments=described.arguments, classes=described.classes,
+        split=described.split,
+        input={**described.input, "slide_label": {"rule": "largest", "least_um2": 0.0}},
+    )  # fmt: skip
+    assert "learnt slides by another --slide-label" in refused(evaluate("m", "--baseline", other))
 
 
 def test_a_person_is_shown_a_table(

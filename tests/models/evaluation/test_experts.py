@@ -14,6 +14,7 @@ from consensus.ratings import Ratings
 from consensus.statistics.weights import disagreement_weights
 from models.evaluation.experts import against_each_expert, majority_of_others
 from models.evaluation.figures import Method
+from models.evaluation.predicted import Predicted
 from models.targets import Targets
 
 Build = Callable[..., Targets]
@@ -43,9 +44,8 @@ def test_an_experts_kappa_is_that_of_the_agreement_report(build_targets: Build) 
     targets = build_targets(
         votes.max(axis=1).clip(0), votes=votes, raters=tuple("abcd"), weight=np.ones(200)
     )
-    found = against_each_expert(
-        np.full((200, 3), 1 / 3), targets, Method(QUADRATIC, "quadratic", 0)
-    )
+    even = Predicted(np.full((200, 3), 1 / 3), targets)
+    found = against_each_expert(even, Method(QUADRATIC, "quadratic", 0))
     items, raters = np.nonzero(votes >= 0)
     table = Ratings.from_table(
         items, np.array(list("abcd"))[raters], np.array(["G1", "G2", "G3"])[votes[items, raters]],
@@ -65,7 +65,7 @@ def test_model_and_expert_are_judged_on_the_same_items(build_targets: Build) -> 
     hard = np.random.default_rng(4).integers(0, 3, 150)
     p = np.random.default_rng(3).dirichlet([1] * 3, 150)
     targets = build_targets(hard, votes=votes, raters=tuple("abcd"), group=np.arange(150) // 6)
-    found = against_each_expert(p, targets, Method(QUADRATIC, "quadratic", 200))
+    found = against_each_expert(Predicted(p, targets), Method(QUADRATIC, "quadratic", 200))
     reference = majority_of_others(votes, 2)
     on = reference >= 0
     others, consensus = found["c"]["others"], found["c"]["consensus"]
@@ -93,7 +93,7 @@ def test_model_and_expert_are_judged_on_the_same_items(build_targets: Build) -> 
 def test_two_experts_have_no_consensus_of_others(build_targets: Build) -> None:
     """With two raters nobody has two others: no items, and figures that say why."""
     targets = build_targets([0, 1, 2], votes=[[0, 0], [1, 1], [2, 1]], raters=("a", "b"))
-    found = against_each_expert(np.eye(3), targets, Method(QUADRATIC, "quadratic", 10))
+    found = against_each_expert(Predicted(np.eye(3), targets), Method(QUADRATIC, "quadratic", 10))
     others = found["a"]["others"]
     assert others["items"] == 0  # type: ignore[index]
     assert others["expert"]["accuracy"]["status"] == "undefined: no items with a class"  # type: ignore[index]

@@ -74,7 +74,8 @@ def test_what_nobody_bears_raises_no_doubt(build_targets: Build) -> None:
 
 def test_the_table_holds_no_formula() -> None:
     """A slide or class named like a formula is quoted; what has no place is empty."""
-    issue = {"rank": 1, "slide": "=cmd()", "x_px": None, "y_px": None, "side_px": None,
+    issue = {"rank": 1, "slide": "=cmd()", "part": "test", "predicted_by": "the model",
+             "x_px": None, "y_px": None, "side_px": None, "area_um2": None,
              "given": "=Tumor", "suggested": "B", "p_given": 0.1, "p_suggested": 0.9,
              "reason": "r"}  # fmt: skip
     (row,) = csv.DictReader(io.StringIO(review_table([issue]).decode()))

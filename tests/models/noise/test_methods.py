@@ -39,6 +39,23 @@ def test_every_method_learns_from_the_training_part_alone_and_ends_with_its_fina
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_every_method_can_be_cross_fitted_and_two_are_anyway(name):
+    """By whole groups; the items of a fold take no part in what predicts them."""
+    targets, _ = study(60)
+    alone, trainer = clerk(60), clerk(60)
+    assert (METHODS[name](targets, alone).out_of_fold is None) == (name not in ("em-net", "ousm"))
+    found = METHODS[name](targets, trainer, n_folds=3, seed=5).out_of_fold
+    assert found is not None
+    np.testing.assert_array_equal(found.folds, folds_of(targets.group[found.items], 3, 5))
+    assert found.probabilities.shape == (len(found.items), N_CLASSES)
+    stages = {told.stage: told.items for told in trainer.stages}
+    assert set(stages) == {"final", *(f"fold-{one}-of-3" for one in (1, 2, 3))}
+    for fold in range(3):
+        learnt_from = stages[f"fold-{fold + 1}-of-3"]
+        np.testing.assert_array_equal(np.sort(learnt_from), found.items[found.folds != fold])
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_gives_the_same_again(name):
     targets, _ = study(60, 1)
     first, second = clerk(60), clerk(60)

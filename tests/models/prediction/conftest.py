@@ -74,6 +74,7 @@ def make_model(encoder: Encoder) -> MakeModel:
             goes_in |= {
                 "encoder": encoder.spec.name,
                 "encoder_sha256": encoder.sha256,
+                "encoder_weights": "random",
                 "precision": "float32",
             }
         description = ModelDescription(

@@ -20,9 +20,9 @@ from annotation.paths import file_name
 from annotation.store import Store
 from models.datasets.releases import open_training_release
 from models.encoders.encoder import Encoder
-from models.encoding import SlideImage, open_image
+from models.encoding import Encoding, SlideImage, encode_slide, open_image
 from models.errors import TileError
-from models.features import FeaturesOrigin, write_features
+from models.features import FeaturesOrigin, read_features, write_features
 from models.model_file import TrainedModel
 from models.prediction.attention_places import (
     NOT_ANNOTATED,
@@ -39,7 +39,7 @@ from tests.conftest import CommandResult
 from tests.consensus.browser import opened, running_browser
 from tests.consensus.built_run import ALL_BENIGN, MOST_TUMOR, SPLIT, Item, build_run
 from tests.gradient_slides import give_images
-from tests.models.prediction.conftest import CLASSES, MakeModel
+from tests.models.prediction.conftest import CLASSES, TILES, MakeModel
 
 Pathquorum = Callable[..., CommandResult]
 
@@ -295,6 +295,42 @@ def test_a_page_of_masks_shows_regions_and_no_attention(
     assert "not outlined" in text
     assert "What attention lies on" not in text
     assert ("outlines of its regions" in text) == bool(of_masks.regions)
+
+
+@pytest.mark.parametrize("way", ["encoder", "features"])
+def test_examples_are_sought_by_the_features_of_the_tiles_shown(
+    store: Store,
+    pathquorum: Pathquorum,
+    model: TrainedModel,
+    encoder: Encoder,
+    of_bag: Predicted,
+    image: SlideImage,
+    tmp_path: Path,
+    way: str,
+) -> None:
+    released(store, pathquorum, [*annotated("A"), *annotated("B")], tmp_path / "slides")
+    encode_slide(image, encoder, Encoding(tiles=TILES, to=tmp_path / "encoded"))
+    with_features(store, tmp_path / "features", encoder)
+    described = msgspec.structs.replace(model.description, split={"train": ["A"]})
+    with store.reading() as session:
+        release = open_training_release(session, "v1")
+        examples = labelled_examples(release, tmp_path / "features", described)
+    by = {"encoder": encoder} if way == "encoder" else {"features": tmp_path / "encoded"}
+    found = collect_explanation(image, of_bag, examples=examples, **by)
+    of_slide = read_features(tmp_path / "encoded" / "DEMO-01.h5")
+    for tiles in found.tiles.values():
+        assert [len(tile.examples) for tile in tiles] == [3, 3, 3, 0, 0, 0]
+        for tile in tiles[:3]:
+            here = (of_slide.coordinates == (tile.x_px, tile.y_px)).all(axis=1)
+            wanted = examples.nearest(of_slide.features[here], number=3)[0]
+            shown = [one.example for one in tile.examples]
+            assert [one.place for one in shown] == [one.place for one in wanted]
+            assert [one.similarity for one in shown] == pytest.approx(
+                [one.similarity for one in wanted], abs=1e-5
+            )
+            assert all(one.picture is not None for one in tile.examples)
+    with pytest.raises(InputError, match="give --encoder or --features"):
+        collect_explanation(image, of_bag, examples=examples)
 
 
 def test_examples_of_objects_are_refused(

@@ -119,5 +119,5 @@ def test_files_are_named_after_what_they_show_and_stay_in_the_slides_folder(
     assert len({path.name for path in paths}) == 6
     assert {path.parent.parent for path in paths} == {tmp_path}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
-    before = [path.read_bytes() for path in paths]
-    assert [path.read_bytes() for path in write_heatmaps(tmp_path, renamed)] == before
+    again = draw_heatmap(renamed, heatmaps_of(renamed)[0])
+    assert again == paths[0].read_bytes()

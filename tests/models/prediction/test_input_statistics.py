@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -14,6 +15,7 @@ from annotation.demo.painting import paint
 from annotation.demo.slides import demo_slides
 from models.encoding import SlideImage, open_image, tiles_of
 from models.prediction.input_statistics import InputStatistics, input_statistics
+from models.reader import open_reader
 from models.stain.density import intensities, optical_density
 from models.tiling.settings import TileSettings, TissueSettings
 from tests.models.slides import write_jpeg_tiff
@@ -47,7 +49,8 @@ def look(tmp_path: Path, painted: Pixels) -> Callable[..., InputStatistics]:
 
 def test_figures_are_those_of_the_tissue(look: Callable[..., InputStatistics]) -> None:
     found = look()
-    assert (found.mpp, found.vendor, found.objective) == (0.5, "generic-tiff", None)
+    assert (found.mpp, found.vendor) == (0.5, "generic-tiff")
+    assert (found.scanner, found.objective) == (None, None)
     assert 0.5 < found.tissue_share < 0.8
     assert found.n_tiles > 10
     assert 0.4 < found.brightness < 0.85
@@ -89,3 +92,22 @@ def test_stains_that_cannot_be_told_apart_are_none_with_a_reason(
     assert (found.strength_hematoxylin, found.strength_eosin) == (None, None)
     assert found.stain_reason is not None
     assert "'a'" in found.stain_reason
+
+
+def test_a_scanner_is_known_where_the_file_says_it(tmp_path: Path, shared_data: Path) -> None:
+    path = tmp_path / "named.tiff"
+    tifffile.imwrite(
+        path,
+        np.full((256, 256, 3), 255, np.uint8),
+        photometric="rgb",
+        tile=(128, 128),
+        resolution=(20_000, 20_000),
+        resolutionunit="CENTIMETER",
+        extratags=[(272, 2, None, "NanoZoomer  S60 ", True)],
+    )
+    for given, scanner in (
+        (path, "NanoZoomer S60"),
+        (shared_data / "wsi" / "CMU-1-Small-Region.svs", "CPAPERIOCS"),
+    ):
+        with open_reader(given) as reader:
+            assert reader.scanner == scanner

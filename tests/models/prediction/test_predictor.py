@@ -15,11 +15,12 @@ import shapely
 import torch
 from numpy.typing import NDArray
 
-from annotation.errors import InputError
+from annotation.errors import InputError, PathquorumError
 from models.encoders.encoder import Encoder, with_random_weights
 from models.encoding import Encoding, SlideImage, encode_slide
+from models.errors import TileError
 from models.evaluation.calibration import tempered
-from models.features import Features, read_features
+from models.features import Features, read_features, write_features
 from models.mil.training import predict
 from models.model_file import TrainedModel
 from models.prediction.predictor import Predicted, Predictor
@@ -82,7 +83,7 @@ def by_class(values: dict[str, float]) -> NDArray[np.float64]:
 def test_models_of_each_kind_predict_a_slide_and_its_file_holds_it(
     say: Any, architecture: str, tmp_path: Path
 ) -> None:
-    found: Predicted = say(architecture)
+    found: Predicted = say(architecture, replace(ONE_PASS, overlap=0.0))
     result = msgspec.json.decode(msgspec.json.encode(found.result))
     assert result == {**found.result, "input": result["input"]}
     path = tmp_path / "a.h5"
@@ -206,7 +207,7 @@ def test_passes_reach_what_all_thinned_networks_say_together(
 ) -> None:
     dropout, hidden = 0.4, 4
     model = make_model("mean", hidden=hidden, dropout=dropout)
-    settings = PredictionSettings(passes=2000)
+    settings = PredictionSettings(passes=1000)
     found = Predictor.open([model], encoder=encoder, settings=settings).predict(image)
     with torch.no_grad():
         tiles = torch.from_numpy(features.features)
@@ -224,8 +225,8 @@ def test_passes_reach_what_all_thinned_networks_say_together(
     )
     error = np.sqrt(variance / settings.passes)
     assert (np.abs(by_class(found.result["probability"]) - mean) < 5 * error).all()
-    np.testing.assert_allclose(by_class(found.result["variance"]), variance, rtol=0.15)
-    assert found.result["mutual_information"] == pytest.approx(float(disagreed), rel=0.15)
+    np.testing.assert_allclose(by_class(found.result["variance"]), variance, rtol=0.2)
+    assert found.result["mutual_information"] == pytest.approx(float(disagreed), rel=0.2)
 
 
 def test_where_the_encoder_drops_too_all_of_the_model_is_thinned(
@@ -240,6 +241,55 @@ def test_where_the_encoder_drops_too_all_of_the_model_is_thinned(
     plain = Predictor.open([model], encoder=encoder, settings=ONE_PASS).predict(image)
     np.testing.assert_array_equal(found.slide.feature_mean, plain.slide.feature_mean)
     assert found.result["single_pass"] == plain.result["single_pass"]
+
+
+@pytest.mark.parametrize("architecture", ["abmil", "tile-mlp"])
+def test_features_that_were_kept_give_what_the_encoder_gives(
+    make_model: MakeModel,
+    encoder: Encoder,
+    image: SlideImage,
+    architecture: str,
+    tmp_path: Path,
+) -> None:
+    model = make_model(architecture, **KINDS[architecture], **DROPPING[architecture])
+    encode_slide(image, encoder, Encoding(tiles=TILES, to=tmp_path))
+    told: list[tuple[int, int]] = []
+    kept = Predictor.open([model], features=tmp_path, settings=FIVE_PASSES).predict(
+        image, lambda *done: told.append(done)
+    )
+    made = Predictor.open([model], encoder=encoder, settings=FIVE_PASSES).predict(image)
+    same(kept, made, within=1e-6)
+    assert kept.result["uncertainty"] == "mc-dropout (head-only), 5 passes"
+    assert kept.result["notes"] == made.result["notes"]
+    assert "weights are random" in kept.result["notes"][0]
+    np.testing.assert_allclose(kept.slide.feature_sample, made.slide.feature_sample, atol=1e-6)
+    assert told[-1] == (len(kept.slide.coordinates),) * 2
+
+
+def test_kept_features_of_something_else_are_refused(
+    make_model: MakeModel, encoder: Encoder, image: SlideImage, tmp_path: Path
+) -> None:
+    model = make_model("abmil", **KINDS["abmil"])
+    predictor = Predictor.open([model], features=tmp_path, settings=ONE_PASS)
+    with pytest.raises(TileError, match=r"DEMO-01\.h5"):
+        predictor.predict(image)
+    file = encode_slide(image, encoder, Encoding(tiles=TILES, to=tmp_path)).file
+    good = read_features(file)
+    for changed, told in (
+        ({"fingerprint": "0" * 64}, "fingerprints differ"),
+        ({"encoder_sha256": "0" * 64}, "another encoder"),
+        ({"precision": "float16"}, "another precision"),
+        ({"settings": {"mpp": 1.0}}, "another settings of tiles"),
+    ):
+        origin = replace(good.origin, **changed)
+        write_features(file, origin, good.coordinates, [good.features])
+        with pytest.raises(PathquorumError, match=told):
+            predictor.predict(image)
+    fewer = replace(good.origin, missing=1)
+    write_features(file, fewer, good.coordinates[:-1], [good.features[:-1]])
+    found = predictor.predict(image)
+    assert found.result["tiles"] == len(good.coordinates) - 1
+    assert "1 tiles could not be read" in found.result["notes"][0]
 
 
 @pytest.mark.parametrize("architecture", ["abmil", "tile-mlp", "unet"])
@@ -326,7 +376,9 @@ def test_what_cannot_predict_is_refused_in_one_line(
     assert "is not the one whose features" in refused([abmil], drawn, method="none")
     halves = with_random_weights(encoder.spec, device="cpu", precision="bfloat16")
     assert "--precision float32" in refused([abmil], halves, method="none")
-    assert "takes no encoder" in refused([unet], encoder, method="none")
+    assert "leave --encoder" in refused([unet], encoder, method="none")
+    with pytest.raises(InputError, match="not both"):
+        Predictor.open([abmil], encoder=encoder, features=Path(), settings=ONE_PASS)
 
 
 @pytest.mark.parametrize(
@@ -407,3 +459,19 @@ def tissue_of(found: Predicted) -> NDArray[np.float64]:
     """The share of each tile that is tissue."""
     x, y = found.slide.coordinates.T
     return np.asarray(found.tissue.mask.share(x, y, found.slide.side_px))
+
+
+def test_a_temperature_divides_the_logits_of_pixels(
+    make_model: MakeModel, image: SlideImage
+) -> None:
+    hot = make_model("unet", temperature=4.0, **KINDS["unet"])
+    softened = make_model("unet", **KINDS["unet"])
+    with torch.no_grad():
+        for values in softened.network.outward.parameters():
+            values /= 4.0
+    settings = replace(ONE_PASS, overlap=0.0)
+    one, other = (
+        Predictor.open([model], settings=settings).predict(image) for model in (hot, softened)
+    )
+    for name in MEASURES:
+        np.testing.assert_allclose(getattr(one.slide, name), getattr(other.slide, name), atol=1e-5)

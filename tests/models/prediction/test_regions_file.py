@@ -24,6 +24,7 @@ REGIONS = [
         0.56,
         0.01,
         1325.5,
+        0.02,
     ),
     PredictedRegion(shapely.box(100, 0, 110, 10), "High", 0.5, 0.69, 0.0, 25.0),
 ]

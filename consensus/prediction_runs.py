@@ -1,7 +1,4 @@
-"""Prediction runs on record: which one is meant, what it was made by, and its slides.
-
-Nothing here needs torch.
-"""
+"""Prediction runs on record: found by name or number, what made them, and their slides."""
 
 from __future__ import annotations
 
@@ -9,21 +6,28 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.lookup import unknown
+from annotation.pushed import PREDICTIONS
 from annotation.tables import Slide
 from consensus.tables import PredictedSlide, PredictionRun
 
-__all__ = ["find_prediction_run", "predicted_slides", "weights_of"]
+__all__ = [
+    "find_prediction_run",
+    "predicted_slides",
+    "prediction_origin",
+    "run_of_origin",
+    "weights_of",
+]
 
 
 def find_prediction_run(session: Session, given: str) -> PredictionRun:
-    """The prediction run of this name or number.
+    """The prediction run of this name or number; a name wins.
 
     Raises
     ------
     UnknownNameError
         There is none.
     """
-    found = session.scalars(select(PredictionRun).where(PredictionRun.name == given)).first()
+    found = _named(session, given)
     if found is None and given.isascii() and given.isdecimal() and len(given) < 10:
         found = session.get(PredictionRun, int(given))
     if found is None:
@@ -34,6 +38,18 @@ def find_prediction_run(session: Session, given: str) -> PredictionRun:
             "make one with `pathquorum predict`",
         )
     return found
+
+
+def prediction_origin(run: PredictionRun) -> str:
+    """The name under which a run's objects are recorded as ours."""
+    return f"{PREDICTIONS}{run.name}"
+
+
+def run_of_origin(session: Session, origin: str) -> PredictionRun | None:
+    """The run whose predictions were pushed, if it is one's."""
+    if not origin.startswith(PREDICTIONS):
+        return None
+    return _named(session, origin.removeprefix(PREDICTIONS))
 
 
 def weights_of(run: PredictionRun) -> list[str]:
@@ -50,3 +66,7 @@ def predicted_slides(session: Session, run: PredictionRun) -> list[tuple[Slide, 
         .order_by(Slide.name)
     )
     return [(slide, predicted) for slide, predicted in rows]
+
+
+def _named(session: Session, name: str) -> PredictionRun | None:
+    return session.scalars(select(PredictionRun).where(PredictionRun.name == name)).first()

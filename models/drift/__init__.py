@@ -1,0 +1,1 @@
+"""Watching a model at work: have slides, predictions or readers changed against the reference?"""
