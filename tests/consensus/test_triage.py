@@ -314,6 +314,8 @@ def test_the_queue_of_a_triage_is_worked_like_any_other(
     )
     assert entry["queue"]["run"] == 3
     assert f"Queue of triage {triage}: 1 open, 1 decided" in grades("status").out
+    metrics = grades("status", "--prometheus").out
+    assert 'triage_disputes{protocol="grades",version="1",state="open"} 1' in metrics
     for arguments in (("consensus", "show", triage), ("consensus", "list")):
         assert grades(*arguments).status == 0
     assert grades("audit", "verify").status == 0
