@@ -52,6 +52,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Judge a model on slides that it has not seen.",
     ),
     "predict": ("models.commands.predict:predict", "Predict slides with a model."),
+    "triage": (
+        "models.commands.triage:triage",
+        "Bring what a model is not sure of to a person.",
+    ),
     "drift": (
         "models.commands.drift:drift",
         "Notice when slides, predictions or readers change.",

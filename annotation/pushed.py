@@ -14,7 +14,14 @@ from sqlalchemy.orm import Session
 from annotation.records import PathObject
 from annotation.tables import PushedObject, Slide
 
-__all__ = ["PushedObjects", "PushedOrigin", "is_changed", "is_prediction", "same_outline"]
+__all__ = [
+    "PREDICTIONS",
+    "PushedObjects",
+    "PushedOrigin",
+    "is_changed",
+    "is_prediction",
+    "same_outline",
+]
 
 PREDICTIONS = "predictions/"
 """How the origin of a model's objects begins."""

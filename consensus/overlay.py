@@ -144,7 +144,8 @@ def overlay(
         equally large ones the lower code), ``priority`` the lower code.
     rule
         ``declared``: each rater has rated the layer's own domain. ``union``: all raters have
-        rated what any of them gave a class to. ``slide``: all have rated the whole extent.
+        rated what any of them gave a class to. ``slide``: all have rated the whole extent. By
+        either, a layer's own domain limits what that rater has rated.
     threads, stripe_edges
         Stripes of the slide that are noded at a time, and about how many edges each has. They
         change nothing in what comes out; None takes as many threads as there are processors.
@@ -173,7 +174,7 @@ def overlay(
     stack = LabelStack.of(
         [layer.geometries for layer in layers],
         [layer.codes for layer in layers],
-        domains=[layer.domain if rule == "declared" else None for layer in layers],
+        domains=[layer.domain for layer in layers],
         extent=frame,
         smaller_wins=overlap == "innermost",
     )

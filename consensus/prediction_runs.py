@@ -1,4 +1,4 @@
-"""Prediction runs on record, found by name or number."""
+"""Prediction runs on record: found by name or number, what made them, and their slides."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from sqlalchemy.orm import Session
 
 from annotation.lookup import unknown
 from annotation.pushed import PREDICTIONS
-from consensus.tables import PredictionRun
+from annotation.tables import Slide
+from consensus.tables import PredictedSlide, PredictionRun
 
-__all__ = ["find_prediction_run", "prediction_origin", "run_of_origin"]
+__all__ = [
+    "find_prediction_run",
+    "predicted_slides",
+    "prediction_origin",
+    "run_of_origin",
+    "weights_of",
+]
 
 
 def find_prediction_run(session: Session, given: str) -> PredictionRun:
@@ -43,6 +50,22 @@ def run_of_origin(session: Session, origin: str) -> PredictionRun | None:
     if not origin.startswith(PREDICTIONS):
         return None
     return _named(session, origin.removeprefix(PREDICTIONS))
+
+
+def weights_of(run: PredictionRun) -> list[str]:
+    """SHA-256 of the weights of each member, in rising order."""
+    return sorted(member["weights_sha256"] for member in run.members)
+
+
+def predicted_slides(session: Session, run: PredictionRun) -> list[tuple[Slide, PredictedSlide]]:
+    """The slides of a run, by name."""
+    rows = session.execute(
+        select(Slide, PredictedSlide)
+        .join(PredictedSlide, PredictedSlide.slide_id == Slide.id)
+        .where(PredictedSlide.run_id == run.id)
+        .order_by(Slide.name)
+    )
+    return [(slide, predicted) for slide, predicted in rows]
 
 
 def _named(session: Session, name: str) -> PredictionRun | None:

@@ -22,6 +22,7 @@ from annotation.tables import Slide
 from consensus.consensus_items import ADJUDICATED, Consensus, ResolvedItem
 from consensus.drawn_regions import Cleaning, drawn_regions
 from consensus.object_outlines import object_outlines
+from consensus.run_kinds import require_raters
 
 __all__ = ["consensus_objects", "origin_of"]
 
@@ -47,7 +48,10 @@ def consensus_objects(
     ------
     InputError
         The run labels whole slides, which have no outline.
+    RefusedError
+        It is a triage.
     """
+    require_raters(consensus.run, "`pathquorum adjudicate open` shows its disputes in QuPath")
     if consensus.protocol.task == "slides":
         run = consensus.run.id
         raise InputError(

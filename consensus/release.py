@@ -28,6 +28,7 @@ from consensus.releases.manifest import (
     sha256_of,
 )
 from consensus.releases.split import DEFAULT_SHARES, Split, Subject, assign_parts
+from consensus.run_kinds import require_raters
 from consensus.runs import find_run
 from consensus.signed_content import RELEASE_CREATED, created_event
 from consensus.tables import PatientPart, Release
@@ -129,7 +130,13 @@ def create_release(
             f"a release named {name!r} exists already; releases never change, choose another name",
             release=name,
         )
-    consensus = Consensus(session, find_run(session, run))
+    found = find_run(session, run)
+    require_raters(
+        found,
+        "decide its disputes, then `pathquorum consensus run` counts each decision as one rating, "
+        "and that run can be released",
+    )
+    consensus = Consensus(session, found)
     require_key(consensus.protocol_row, consensus.protocol, key, "release")
     signer = signer_of(session, key, by)
     _require_reads_as_recorded(session, consensus.protocol_row)

@@ -47,8 +47,11 @@ from consensus.reporting.page import render
 from consensus.reporting.protocol import ProtocolSection, protocol_section
 from consensus.reporting.sensitivity import SensitivitySection, sensitivity_section
 from consensus.reporting.study import StudySection, study_section
+from consensus.reporting.triage import TriageSection, triage_sections
 from consensus.reporting.versions import VersionsSection, versions_section
+from consensus.run_kinds import require_raters
 from consensus.runs import find_run, last_pull_before
+from consensus.study.assisted_ratings import assisted_ratings, digest_with, last_decision_before
 from consensus.study.replicates import rate_replicates
 from consensus.study.run_reference import run_reference
 from consensus.study.slide_items import Wanted
@@ -92,6 +95,7 @@ class Report:
     sensitivity: SensitivitySection
     figures: FiguresSection
     versions: VersionsSection | None
+    triages: list[TriageSection]
     digest_matches: bool
     crosswalk: list[CrosswalkRow]
     made: Made
@@ -161,7 +165,10 @@ def write_report(
             "with --key FILE, or choose another --to"
         )
     with store.reading() as session:
-        run = find_run(session, number)
+        run = find_run(session, number, raters_only=True)
+        require_raters(
+            run, "its figures stand in the report of its protocol's latest consensus run"
+        )
         row = session.get_one(ProtocolVersion, run.protocol_id)
         require_key(row, protocol_of(row), key, "report")
         _reporter(session, by, key)
@@ -249,6 +256,7 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
         min_raters=run.parameters["min_raters"],
         votes=vote_rules(session, rated),
     )
+    assisted = assisted_ratings(session, row, up_to=last_decision_before(session, run))
     consensus = consensus_section(session, run)
     protocol = protocol_section(session, row, protocol_of(row))
     agreement = agreement_section(figures)
@@ -269,7 +277,8 @@ def collect_report(session: Session, run: ConsensusRun) -> Report:
         sensitivity=sensitivity_section(moved.to_dict()),
         figures=shown,
         versions=_versions(session, row, as_of_pull),
-        digest_matches=rated.input_digest == run.input_digest,
+        triages=triage_sections(session, row),
+        digest_matches=digest_with(rated.input_digest, assisted) == run.input_digest,
         crosswalk=crosswalk(_facts(protocol, study, agreement, consensus)),
         made=_made(now(), verify(session)),
     )

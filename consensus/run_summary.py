@@ -11,6 +11,7 @@ from consensus.fusing.rater_quality import quality_basis, quality_document, stap
 from consensus.fusion import FusionOptions
 from consensus.item_states import AGREED, BELOW_AREA, DISPUTED
 from consensus.queue.disputes import Entry
+from consensus.ratings import Ratings
 from consensus.study.study_ratings import StudyRatings
 from consensus.tables import Decision
 
@@ -64,6 +65,7 @@ def run_summary(
         "disputed_weight": queued,
         "inherited": sum(decision is not None for decision in inherited),
         "raters": list(ratings.raters),
+        "ai_assisted": [rating.to_dict() for rating in rated.assisted],
         "weight_unit": ratings.weight_unit,
         "excluded": [read.to_dict() for read in rated.excluded],
         "notes": [*rated.notes, *fused.notes],
@@ -72,14 +74,14 @@ def run_summary(
 
 
 def raters_summary(
-    rated: StudyRatings, fused: Fused, options: FusionOptions, bootstrap: int
+    ratings: Ratings, fused: Fused, options: FusionOptions, bootstrap: int
 ) -> dict[str, Any]:
     """What the summary says of the raters, and of how the method came to its end."""
     drawn = {"bootstrap": bootstrap, "seed": options.seed}
-    per_class = {"staple_per_class": staple_document(rated.ratings)} if options.per_class else {}
+    per_class = {"staple_per_class": staple_document(ratings)} if options.per_class else {}
     return {
-        "raters_quality": quality_document(rated.ratings, fused, **drawn),
-        "quality_basis": quality_basis(rated.ratings, fused, **drawn),
+        "raters_quality": quality_document(ratings, fused, **drawn),
+        "quality_basis": quality_basis(ratings, fused, **drawn),
         "convergence": fused.convergence,
         **per_class,
     }

@@ -23,6 +23,7 @@ from annotation.study import protocol_of
 from annotation.tables import ProtocolVersion, Pull
 from annotation.units import um2_per_px2
 from consensus.fused import OPEN, Fused
+from consensus.fusing.assisted import alone, of_reads, open_where_alone
 from consensus.fusing.rater_quality import REPLICATES
 from consensus.fusing.study_votes import vote_rule
 from consensus.fusing.voting import VoteKind
@@ -33,8 +34,10 @@ from consensus.queue.disputes import Entry, write_disputes
 from consensus.queue.queue_order import label_entropy, queue_posterior
 from consensus.ratings import NOT_RATED
 from consensus.regions import disputed_components
+from consensus.run_kinds import of_raters
 from consensus.run_summary import raters_summary, run_summary
 from consensus.statistics.weights import disagreement_weights
+from consensus.study.assisted_ratings import assisted_ratings
 from consensus.study.slide_items import Wanted
 from consensus.study.study_ratings import StudyRatings, rate
 from consensus.tables import ConsensusItem, ConsensusRun
@@ -44,10 +47,19 @@ __all__ = ["METHODS", "ComputedRun", "compute_run", "find_run", "last_pull_befor
 METHODS = ("majority", "dawid-skene", "staple")
 
 
-def find_run(session: Session, number: int | None = None) -> ConsensusRun:
-    """The run with this number; the latest one where none is given."""
+def find_run(
+    session: Session, number: int | None = None, *, raters_only: bool = False
+) -> ConsensusRun:
+    """The run with this number; the latest one where none is given.
+
+    Parameters
+    ----------
+    raters_only
+        The latest one that fuses ratings: no triage.
+    """
     if number is None:
-        found = session.scalars(select(ConsensusRun).order_by(ConsensusRun.id.desc())).first()
+        runs = select(ConsensusRun).order_by(ConsensusRun.id.desc())
+        found = session.scalars(runs.where(of_raters()) if raters_only else runs).first()
         if found is None:
             raise UnknownNameError(
                 "there is no consensus run yet; make one with `pathquorum consensus run`",
@@ -132,7 +144,8 @@ def compute_run(
     if review_below is not None and not 0 <= review_below <= 1:
         raise InputError(f"--review-below {review_below:g} is no probability; give 0 to 1")
     tolerance_um = protocol_of(row).dispute.tolerance_um
-    rated = rate(session, row, wanted=Wanted(tolerance_um=tolerance_um))
+    assisted = assisted_ratings(session, row)
+    rated = rate(session, row, wanted=Wanted(tolerance_um=tolerance_um), assisted=assisted)
     rule = rated.protocol.consensus
     needed = rule.min_raters if min_raters is None else min_raters
     if needed < 1:
@@ -140,7 +153,10 @@ def compute_run(
     options = FusionOptions() if options is None else options
     if votes is not None:
         options = replace(options, votes=vote_rule(session, rated, votes))
-    fused = fuse(rated.ratings, method, quorum=rule.quorum, min_raters=needed, options=options)
+    fused = open_where_alone(
+        rated,
+        fuse(rated.ratings, method, quorum=rule.quorum, min_raters=needed, options=options),
+    )
     posterior = queue_posterior(rated.ratings)
     stated = fused
     if review_below is not None:
@@ -164,7 +180,7 @@ def compute_run(
         entries=entries,
         answers=answers,
         summary=run_summary(rated, fused, states, entries, [a.decision for a in answers])
-        | raters_summary(rated, stated, options, bootstrap),
+        | raters_summary(*of_reads(rated, stated), options, bootstrap),
     )
 
 
@@ -184,7 +200,16 @@ def record_run(session: Session, computed: ComputedRun) -> ConsensusRun:
     session.add(run)
     session.flush()
     keys = _write_items(session, run, rated, computed.fused, computed.states)
-    write_disputes(session, run, rated, computed.entropy, computed.entries, keys, computed.answers)
+    write_disputes(
+        session,
+        run,
+        rated.protocol.task,
+        rated.items,
+        computed.entropy,
+        computed.entries,
+        keys,
+        computed.answers,
+    )
     record(
         session,
         actor=None,
@@ -198,6 +223,7 @@ def record_run(session: Session, computed: ComputedRun) -> ConsensusRun:
             "items": len(rated.items),
             "disputes": len(computed.entries),
             "inherited": sum(a.decision is not None for a in computed.answers),
+            "ai_assisted": len(rated.assisted),
         },
     )
     return run
@@ -216,10 +242,10 @@ def _without_the_doubtful(
 
 
 def _states(rated: StudyRatings, fused: Fused, needed: int) -> list[str]:
-    n_raters = (rated.ratings.codes != NOT_RATED).sum(axis=1)
+    too_few = ((rated.ratings.codes != NOT_RATED).sum(axis=1) < needed) | alone(rated)
     return [
-        TOO_FEW if raters < needed else DISPUTED if label < 0 else AGREED
-        for raters, label in zip(n_raters, fused.labels, strict=True)
+        TOO_FEW if lacking else DISPUTED if label < 0 else AGREED
+        for lacking, label in zip(too_few.tolist(), fused.labels.tolist(), strict=True)
     ]
 
 

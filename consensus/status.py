@@ -18,6 +18,8 @@ from consensus.monitoring.blocked import what_is_blocked
 from consensus.monitoring.kappa_by_month import kappa_by_month, kappa_of, last_reads
 from consensus.monitoring.open_disputes import queue_status
 from consensus.monitoring.progress import progress
+from consensus.run_kinds import of_raters, of_triage
+from consensus.study.assisted_ratings import assisted_ratings, digest_with
 from consensus.study.counted_reads import CountedRead, counted_reads, pulled_reads
 from consensus.study.slide_items import Wanted
 from consensus.study.study_ratings import StudyRatings, rate
@@ -80,12 +82,15 @@ def _protocol_status(session: Session, row: ProtocolVersion, asked: Asked) -> di
             rated = rate(session, row, wanted=Wanted(geometry=False))
         except PathquorumError as error:
             refusal = str(error)
-    run = session.scalars(
+    runs = (
         select(ConsensusRun)
         .where(ConsensusRun.protocol_id == row.id)
         .order_by(ConsensusRun.id.desc())
-    ).first()
+    )
+    run = session.scalars(runs.where(of_raters())).first()
+    triage = session.scalars(runs.where(of_triage())).first()
     queue = None if run is None else queue_status(session, row, run, asked.at)
+    triaged = None if triage is None else queue_status(session, row, triage, asked.at)
     today = asked.at.date()
     blocked = what_is_blocked(
         session,
@@ -93,8 +98,10 @@ def _protocol_status(session: Session, row: ProtocolVersion, asked: Asked) -> di
         reads,
         counted,
         run=run,
-        open_disputes=0 if queue is None else queue["open"],
-        input_digest=None if rated is None else rated.input_digest,
+        open_disputes=sum(one["open"] for one in (queue, triaged) if one is not None),
+        input_digest=None
+        if rated is None
+        else digest_with(rated.input_digest, assisted_ratings(session, row)),
         today=today,
     )
     return {
@@ -109,6 +116,7 @@ def _protocol_status(session: Session, row: ProtocolVersion, asked: Asked) -> di
         if rated
         else {"status": f"undefined: {refusal}", "by_month": []},
         "queue": queue,
+        "triage": triaged,
         "assignments": assignment_counts(session, row.id),
         "blocked": [one.to_dict() for one in blocked],
     }

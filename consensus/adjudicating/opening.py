@@ -147,7 +147,6 @@ def _object(entry: QueueEntry, rank: int, of_all: int, slide: Slide, study: str)
     geometry = entry.geometry
     if geometry is None:  # a label of the slide as a whole
         geometry = shapely.box(0, 0, slide.width_px, slide.height_px)
-    said = ", ".join(f"{rater}: {label}" for rater, label in entry.labels.items())
     measurements = {
         "pathquorum rank": float(rank),
         "pathquorum severity": round(entry.severity, 6),
@@ -158,7 +157,7 @@ def _object(entry: QueueEntry, rank: int, of_all: int, slide: Slide, study: str)
         uuid=derive_uuid(f"adjudication/{study}/{entry.run}", b"dispute", entry.dispute),
         object_type="annotation",
         path_class=None,
-        name=f"{rank:0{len(str(of_all))}d}. dispute {entry.dispute}: {said}",
+        name=f"{rank:0{len(str(of_all))}d}. dispute {entry.dispute}: {entry.said}",
         locked=True,
         geometry=geometry,
         measurements=dict(measurements),

@@ -143,12 +143,18 @@ def _area(entry: QueueEntry) -> float | None:
 
 
 def _labels(entry: QueueEntry) -> str:
+    if entry.ai_assisted:
+        return entry.said
     return ", ".join(f"{name.removeprefix('rater ')}: {c}" for name, c in entry.labels.items())
+
+
+def _assisted(entry: QueueEntry) -> str:
+    return " (AI-assisted)" if entry.ai_assisted else ""
 
 
 def _state(entry: QueueEntry) -> str:
     if entry.state == "decided":
-        return entry.path_class or str(entry.answer)
+        return f"{entry.path_class or entry.answer}{_assisted(entry)}"
     return f"open ({entry.reopened_because})" if entry.reopened_because else "open"
 
 
@@ -175,7 +181,9 @@ def adjudicate_show(invocation: Invocation, dispute: int) -> Outcome:
                 markup=False,
             )
         if entry.reason:
-            console.print(f"{entry.decided_by} decided: {entry.reason}", markup=False)
+            console.print(
+                f"{entry.decided_by} decided{_assisted(entry)}: {entry.reason}", markup=False
+            )
 
     return Outcome({"disputes": [document]}, show)
 

@@ -130,11 +130,15 @@ def _dispute_rows(dispute: dict[str, Any]) -> Sequence[list[object]]:
             dispute["dispute"],
             dispute["run"],
             decision["class"] or decision["answer"],
-            decision["by"] or "-",
+            f"{decision['by'] or '-'}{_assisted(dispute)}",
             decision["reason"],
         ]
         for decision in dispute["decisions"]
     ]
+
+
+def _assisted(made: dict[str, Any]) -> str:
+    return " (AI-assisted)" if made["ai_assisted"] else ""
 
 
 def _show_trace(console: Console, found: dict[str, Any]) -> None:
@@ -171,8 +175,20 @@ def _show_trace(console: Console, found: dict[str, Any]) -> None:
                 "Decisions",
                 "decision", "dispute", "answer", "by", "reason",
                 rows=[
-                    [d["decision"], d["dispute"], d["class"] or d["answer"], d["by"] or "-", d["reason"]]
+                    [d["decision"], d["dispute"], d["class"] or d["answer"],
+                     f"{d['by'] or '-'}{_assisted(d)}", d["reason"]]
                     for d in found["decisions"]
+                ],
+            )
+        )  # fmt: skip
+    if found.get("ai_assisted"):
+        console.print(
+            table(
+                "Decisions on a triage, counted as one rating each (AI-assisted)",
+                "decision", "run", "slide", "class", "by",
+                rows=[
+                    [d["decision"], d["run"], d["slide"], d["class"], d["annotator"]]
+                    for d in found["ai_assisted"]
                 ],
             )
         )  # fmt: skip

@@ -107,6 +107,8 @@ def _show_protocol(
         _show_reads(console, entry)
     _show_agreement(console, entry["agreement"])
     _show_queue(console, entry["queue"])
+    if entry["triage"] is not None:
+        _show_queue(console, entry["triage"], "triage")
     _show_blocked(console, entry["blocked"])
 
 
@@ -148,7 +150,7 @@ def _kappa(statistic: dict[str, Any]) -> str:
     return "-" if statistic["value"] is None else f"{statistic['value']:.2f}"
 
 
-def _show_queue(console: Console, queue: dict[str, Any] | None) -> None:
+def _show_queue(console: Console, queue: dict[str, Any] | None, kind: str = "run") -> None:
     if queue is None:
         console.print("No consensus run yet.")
         return
@@ -159,7 +161,7 @@ def _show_queue(console: Console, queue: dict[str, Any] | None) -> None:
             f"{queue['oldest_age_days']:.0f}"
         )
     console.print(
-        f"Queue of run {queue['run']}: {queue['open']} open, {queue['decided']} decided{ages}."
+        f"Queue of {kind} {queue['run']}: {queue['open']} open, {queue['decided']} decided{ages}."
     )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.tables import Annotator
+from consensus.fusing.assisted import reads_alone
 from consensus.fusing.voting import (
     VoteKind,
     VoteRule,
@@ -27,6 +28,9 @@ def vote_rule(session: Session, rated: StudyRatings, kind: VoteKind) -> VoteRule
     if kind == "equal":
         return equal_votes
     if kind == "agreement":
+        if rated.decided.any():
+            reads = reads_alone(rated)
+            return lambda _ratings: agreement_votes(reads)
         return agreement_votes
     people = select(Annotator.handle, Annotator.role)
     role_of = {person.handle: person.role for person in session.execute(people)}

@@ -220,6 +220,6 @@ def _outdated(
     yield Blocked(
         "outdated",
         f"consensus run {run.id}",
-        f"reads have changed since (last pull {last_pull})",
+        f"reads have changed since (last pull {last_pull}), or decisions on a triage",
         f"pathquorum consensus run --protocol {row.name} --method {run.method}",
     )

@@ -107,6 +107,7 @@ def _of_protocols(protocols: list[dict[str, Any]]) -> list[_Family]:
     monthly = _Family("month_class_kappa", "Kappa of each class on the slides of a month.")
     items = _Family("agreement_items", "Items that agreement rests on.")
     disputes = _Family("disputes", "Disputes of the latest consensus run.")
+    triage = _Family("triage_disputes", "Disputes of the latest triage.")
     middle = _Family("dispute_age_median_seconds", "Median age of open disputes.")
     oldest = _Family("dispute_age_oldest_seconds", "Age of the oldest open dispute.")
     blocked = _Family("blocked", "What is blocked, by what stands in the way.")
@@ -132,10 +133,13 @@ def _of_protocols(protocols: list[dict[str, Any]]) -> list[_Family]:
             disputes.add(queue["decided"], **of, state="decided")
             for family, key in ((middle, "median_age_days"), (oldest, "oldest_age_days")):
                 family.add(None if queue[key] is None else queue[key] * _DAY_S, **of)
+        if entry["triage"] is not None:
+            for state in ("open", "decided"):
+                triage.add(entry["triage"][state], **of, state=state)
         counts = Counter(one["kind"] for one in entry["blocked"])
         for kind in KINDS:
             blocked.add(counts[kind], **of, kind=kind)
     return [
-        signed, *reads.values(), days, overall, per_class, monthly, items, disputes, middle,
-        oldest, blocked,
+        signed, *reads.values(), days, overall, per_class, monthly, items, disputes, triage,
+        middle, oldest, blocked,
     ]  # fmt: skip

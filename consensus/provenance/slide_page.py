@@ -26,6 +26,7 @@ from annotation.tables import (
     Slide,
 )
 from consensus.provenance.lineage import lineage
+from consensus.run_kinds import is_triage
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute, Release
 
 __all__ = ["slide_page"]
@@ -184,13 +185,17 @@ def _disputes(session: Session, slide: Slide, handles: dict[int, str]) -> list[d
         .order_by(Decision.id)
     ):
         decisions[row.dispute_id].append(row)
-    disputes = session.scalars(
-        select(Dispute).where(Dispute.slide_id == slide.id).order_by(Dispute.id)
+    disputes = session.execute(
+        select(Dispute, ConsensusRun)
+        .join(ConsensusRun, Dispute.run_id == ConsensusRun.id)
+        .where(Dispute.slide_id == slide.id)
+        .order_by(Dispute.id)
     )
     return [
         {
             "dispute": dispute.id,
             "run": dispute.run_id,
+            "ai_assisted": is_triage(run),
             "severity": dispute.severity,
             "reopened_because": dispute.reopened_because,
             "decisions": [
@@ -206,7 +211,7 @@ def _disputes(session: Session, slide: Slide, handles: dict[int, str]) -> list[d
                 for row in decisions[dispute.id]
             ],
         }
-        for dispute in disputes
+        for dispute, run in disputes
     ]
 
 

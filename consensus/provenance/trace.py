@@ -23,6 +23,7 @@ from annotation.tables import (
     Slide,
 )
 from consensus.push_regions import origin_of
+from consensus.run_kinds import is_triage
 from consensus.runs import last_pull_before
 from consensus.study.counted_reads import counted_reads
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute, Model, Release
@@ -219,6 +220,7 @@ def _run(
             "method": run.method,
             "input_digest": run.input_digest,
             "software_version": run.software_version,
+            **({"triage": run.parameters} if is_triage(run) else {}),
         },
         "protocol": {
             "name": protocol.name,
@@ -229,6 +231,8 @@ def _run(
         "reads": _reads(session, wanted, last_pull),
         "excluded_reads": sorted(read.read for read in excluded),
         "decisions": _decisions(session, run, slides, items),
+        # Decisions on a triage that the run counts as ratings.
+        "ai_assisted": run.summary.get("ai_assisted", []),
         "releases": [
             _release(row)["release"]
             for row in session.scalars(select(Release).where(Release.run_id == run.id))
@@ -296,6 +300,7 @@ def _decisions(
             "class": decision.path_class,
             "reason": decision.reason,
             "inherited_from": decision.inherited_from_id,
+            "ai_assisted": is_triage(run),
         }
         for decision, dispute, handle, slide in rows
         if (slides is None or dispute.slide_id in slides)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from annotation.tables import Annotator, Slide
 from consensus.queue.decisions import answers_in_force, is_decided
 from consensus.queue.queue_order import Order, drawn_place, expected_gain, label_entropy
+from consensus.run_kinds import is_triage
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
 
 __all__ = ["Place", "QueueEntry", "State", "entries_of", "masked_raters", "places", "queue"]
@@ -29,7 +30,8 @@ State = Literal["open", "decided"]
 class QueueEntry:
     """One dispute as an adjudicator sees it.
 
-    ``region`` is the lowest number among the disputes that it forms one place with.
+    ``region`` is the lowest number among the disputes that it forms one place with. Of a triage,
+    ``predicted`` holds the model's probabilities: whoever decides has seen them.
     """
 
     dispute: int
@@ -48,6 +50,20 @@ class QueueEntry:
     reason: str | None
     reopened_because: str | None
     geometry: shapely.Geometry | None
+    predicted: dict[str, float] | None = None
+
+    @property
+    def ai_assisted(self) -> bool:
+        """Whether it is decided with a prediction in sight."""
+        return self.predicted is not None
+
+    @property
+    def said(self) -> str:
+        """What the raters said, under their masks, or the model."""
+        if self.predicted is not None:
+            label = max(self.predicted, key=self.predicted.__getitem__)
+            return f"model: {label} {self.predicted[label]:.2f}"
+        return ", ".join(f"{rater}: {label}" for rater, label in self.labels.items())
 
     @property
     def gain(self) -> float:
@@ -67,6 +83,8 @@ class QueueEntry:
             "entropy": self.entropy,
             "gain": self.gain,
             "labels": self.labels,
+            "ai_assisted": self.ai_assisted,
+            "predicted": self.predicted,
             "state": self.state,
             "answer": self.answer,
             "class": self.path_class,
@@ -195,7 +213,10 @@ def entries_of(
         if entropy is None:
             entropy = float(label_entropy(np.array([posterior]))[0])
         answer = answers.get(dispute.id)
-        entries.append(_entry(run, dispute, region, entropy, pattern, slide, answer, handles))
+        entry = _entry(run, dispute, region, entropy, pattern, slide, answer, handles)
+        if is_triage(run):
+            entry = replace(entry, predicted=dict(zip(run.classes, posterior, strict=True)))
+        entries.append(entry)
     return entries
 
 

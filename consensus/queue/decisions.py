@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from annotation.tables import ProtocolVersion
 from consensus.regions import same_region
+from consensus.run_kinds import of_raters, of_triage
 from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute
 
 __all__ = [
@@ -120,15 +121,24 @@ class _OnSlide:
 
 
 class InheritedDecisions:
-    """The decisions of a protocol's earlier runs, the last word on each region first."""
+    """The decisions of a protocol's earlier runs, the last word on each region first.
 
-    def __init__(self, session: Session, protocol: ProtocolVersion) -> None:
+    Parameters
+    ----------
+    triage
+        Those of triages, for a triage; else those of runs that fuse ratings. What was decided with
+        a prediction in sight is a rating to a run of raters, and no decision.
+    """
+
+    def __init__(
+        self, session: Session, protocol: ProtocolVersion, *, triage: bool = False
+    ) -> None:
         rows = session.execute(
             select(Decision, Dispute, ConsensusItem.pattern)
             .join(Dispute, Decision.dispute_id == Dispute.id)
             .join(ConsensusItem, Dispute.item_id == ConsensusItem.id)
             .join(ConsensusRun, Dispute.run_id == ConsensusRun.id)
-            .where(ConsensusRun.protocol_id == protocol.id)
+            .where(ConsensusRun.protocol_id == protocol.id, of_triage() if triage else of_raters())
             .order_by(Decision.id.desc())
         )
         by_slide: dict[int, list[_Earlier]] = defaultdict(list)

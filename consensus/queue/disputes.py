@@ -20,7 +20,7 @@ from annotation.store import now
 from annotation.units import length_px
 from consensus.queue.decisions import Inherited
 from consensus.queue.viewing_regions import FIELD_UM, viewing_regions
-from consensus.study.study_ratings import StudyRatings
+from consensus.study.study_ratings import RatedItem
 from consensus.tables import ConsensusRun, Decision, Dispute
 
 __all__ = ["Entry", "write_disputes"]
@@ -28,7 +28,7 @@ __all__ = ["Entry", "write_disputes"]
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the queue before it has a key; ``item`` is the row of the ratings."""
+    """An entry of the queue before it has a key; ``item`` is its number among the run's items."""
 
     item: int
     weight: float
@@ -39,7 +39,8 @@ class Entry:
 def write_disputes(
     session: Session,
     run: ConsensusRun,
-    rated: StudyRatings,
+    task: str,
+    items: Sequence[RatedItem],
     entropy: NDArray[np.float64],
     entries: Sequence[Entry],
     item_keys: Sequence[int],
@@ -49,10 +50,14 @@ def write_disputes(
 
     Parameters
     ----------
+    task
+        The protocol's.
+    items : length n_items
+        Where they lie.
     entropy : shape (n_items,)
         Of the probabilities that order the queue, see :mod:`consensus.queue.queue_order`.
     item_keys
-        Of the rows of ``consensus_items``, in the order of the ratings.
+        Of the rows of ``consensus_items``, in the order of the items.
     answers
         What earlier runs say, one per entry.
     """
@@ -62,7 +67,7 @@ def write_disputes(
         {
             "run_id": run.id,
             "item_id": item_keys[entry.item],
-            "slide_id": rated.items[entry.item].slide.id,
+            "slide_id": items[entry.item].slide.id,
             "weight": entry.weight,
             "severity": entry.severity,
             "entropy": float(entropy[entry.item]),
@@ -70,7 +75,9 @@ def write_disputes(
             "geometry": None if entry.geometry is None else shapely.to_wkb(entry.geometry),
             "reopened_because": answer.reopened_because,
         }
-        for entry, region, answer in zip(entries, _regions(rated, entries), answers, strict=True)
+        for entry, region, answer in zip(
+            entries, _regions(task, items, entries), answers, strict=True
+        )
     ]
     keys = session.scalars(
         insert(Dispute).returning(Dispute.id, sort_by_parameter_order=True), rows
@@ -92,17 +99,17 @@ def write_disputes(
         session.execute(insert(Decision), inherited)
 
 
-def _regions(rated: StudyRatings, entries: Sequence[Entry]) -> NDArray[np.int64]:
+def _regions(task: str, items: Sequence[RatedItem], entries: Sequence[Entry]) -> NDArray[np.int64]:
     """The region of each entry, counted from 0 through the run; objects and slides stand alone."""
-    if rated.protocol.task != "regions":
+    if task != "regions":
         return np.arange(len(entries))
     of_slide: dict[int, list[int]] = defaultdict(list)
     for number, entry in enumerate(entries):
-        of_slide[rated.items[entry.item].slide.id].append(number)
+        of_slide[items[entry.item].slide.id].append(number)
     region = np.empty(len(entries), dtype=np.int64)
     so_far = 0
     for members in of_slide.values():
-        slide = rated.items[entries[members[0]].item].slide
+        slide = items[entries[members[0]].item].slide
         polygons = np.array([entries[number].geometry for number in members], dtype=object)
         here = viewing_regions(polygons, length_px(FIELD_UM, slide.mpp))
         region[members] = so_far + here

@@ -18,6 +18,7 @@ import shapely
 
 from annotation.tables import Slide
 from consensus.consensus_items import Consensus, ResolvedItem
+from consensus.tables import ConsensusRun
 
 __all__ = [
     "SlidePlace",
@@ -100,11 +101,24 @@ def build_manifest(
             for read in run.summary.get("excluded", [])
         ],
         "notes": list(run.summary.get("notes", [])),
+        **_assisted(run),
         "split": {
             "seed": seed,
             "shares": dict(shares),
             "parts": _part_counts(slides, shares),
         },
+    }
+
+
+def _assisted(run: ConsensusRun) -> dict[str, list[dict[str, str]]]:
+    """The decisions that count as ratings, made with a prediction in sight; nothing without any."""
+    counted = run.summary.get("ai_assisted")
+    if not counted:
+        return {}
+    return {
+        "ai_assisted": [
+            {key: one[key] for key in ("annotator", "class", "slide")} for one in counted
+        ]
     }
 
 

@@ -52,6 +52,7 @@ def render(report: Report) -> str:
         sensitivity=report.sensitivity,
         figures=report.figures,
         versions=report.versions,
+        triages=report.triages,
         adjudicated=report.consensus.adjudicated,
         crosswalk=report.crosswalk,
         made=report.made,

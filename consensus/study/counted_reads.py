@@ -10,18 +10,27 @@ from sqlalchemy.orm import Session
 
 from annotation.tables import Annotator, Patient, ProtocolVersion, PullRead, Read, Slide
 
-__all__ = ["CountedRead", "ExcludedRead", "counted_reads", "pulled_reads", "repeated_reads"]
+__all__ = [
+    "CountedRead",
+    "ExcludedRead",
+    "cluster_of",
+    "counted_reads",
+    "patient_names",
+    "pulled_reads",
+    "repeated_reads",
+]
 
 
 @dataclass(frozen=True)
 class CountedRead:
-    """A read that enters agreement and consensus."""
+    """A read that enters agreement and consensus; ``ai_assisted`` with predictions in sight."""
 
     read: int
     annotator: str
     slide: Slide
     cluster: str
     by_patient: bool
+    ai_assisted: bool
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def counted_reads(
         The key of the only slide that is asked for; None asks for all.
     """
     rows = pulled_reads(session, protocol.id, as_of_pull, slide=slide)
-    patients = _patients(session)
+    patients = patient_names(session)
     # A correction that does not count itself leaves what it corrected in force.
     corrected = {
         read.based_on_id: read.id
@@ -104,7 +113,7 @@ def counted_reads(
         if reason is not None:
             excluded.append(ExcludedRead(read.id, handle, on.name, reason))
             continue
-        counted.append(_counted(read, handle, on, patients))
+        counted.append(_counted(read, handle, on, pulled, patients))
     return counted, excluded
 
 
@@ -126,7 +135,7 @@ def repeated_reads(
         The key of the only slide that is asked for; None asks for all.
     """
     rows = pulled_reads(session, protocol.id, as_of_pull, slide=slide)
-    patients = _patients(session)
+    patients = patient_names(session)
     based_on = {read.id: read.based_on_id for read, _, _, _ in rows}
     of_slide: dict[tuple[str, int], list[tuple[Read, Slide, PullRead]]] = defaultdict(list)
     for read, on, handle, pulled in rows:
@@ -146,7 +155,7 @@ def repeated_reads(
             if reason is not None:
                 excluded.append(ExcludedRead(read.id, handle, on.name, reason))
                 continue
-            independent[origin] = read.replicate, _counted(read, handle, on, patients)
+            independent[origin] = read.replicate, _counted(read, handle, on, pulled, patients)
         if len(independent) > 1:
             repeated[handle] += independent.values()
     return dict(repeated), excluded
@@ -159,10 +168,19 @@ def _origin(read: int, based_on: dict[int, int | None]) -> int:
     return read
 
 
-def _patients(session: Session) -> dict[int, str]:
+def patient_names(session: Session) -> dict[int, str]:
+    """The name of each patient, by key."""
     return dict(session.execute(select(Patient.id, Patient.name)).all())
 
 
-def _counted(read: Read, handle: str, slide: Slide, patients: dict[int, str]) -> CountedRead:
+def cluster_of(slide: Slide, patients: dict[int, str]) -> tuple[str, bool]:
+    """What is resampled with a slide: its patient, else itself; and whether it is a patient."""
     patient = None if slide.patient_id is None else patients[slide.patient_id]
-    return CountedRead(read.id, handle, slide, patient or slide.name, patient is not None)
+    return patient or slide.name, patient is not None
+
+
+def _counted(
+    read: Read, handle: str, slide: Slide, pulled: PullRead, patients: dict[int, str]
+) -> CountedRead:
+    assisted = bool((pulled.circumstances or {}).get("ai_assisted"))
+    return CountedRead(read.id, handle, slide, *cluster_of(slide, patients), assisted)

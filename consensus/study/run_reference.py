@@ -22,6 +22,7 @@ from annotation.tables import Patient, ProtocolVersion, Slide
 from consensus.comparing.comparisons import Amount, Method, against_reference
 from consensus.consensus_items import Consensus
 from consensus.ratings import NOT_RATED, Ratings
+from consensus.run_kinds import of_raters, require_raters
 from consensus.runs import find_run
 from consensus.study.study_ratings import joint_negatives
 from consensus.tables import ConsensusRun
@@ -70,7 +71,7 @@ def run_for(session: Session, row: ProtocolVersion, number: int | None) -> Conse
     if number is None:
         newest = (
             select(ConsensusRun)
-            .where(ConsensusRun.protocol_id == row.id)
+            .where(ConsensusRun.protocol_id == row.id, of_raters())
             .order_by(ConsensusRun.id.desc())
         )
         latest = session.scalars(newest).first()
@@ -83,6 +84,7 @@ def run_for(session: Session, row: ProtocolVersion, number: int | None) -> Conse
             )
         return latest
     run = find_run(session, number)
+    require_raters(run, "name a run of `pathquorum consensus run`")
     if run.protocol_id != row.id:
         other = session.get_one(ProtocolVersion, run.protocol_id)
         raise UnknownNameError(
@@ -100,6 +102,8 @@ def run_reference(session: Session, run: ConsensusRun) -> RunReference:
     protocol = protocol_of(consensus.protocol_row)
     code = {name: index for index, name in enumerate(consensus.classes)}
     patients = {row.id: row.name for row in session.scalars(select(Patient))}
+    # A decision that counted as a rating is no figure of whoever decided.
+    decided = {(one["slide"], one["annotator"]) for one in run.summary.get("ai_assisted", [])}
     raters = sorted(run.summary["raters"])
     column = {rater: index for index, rater in enumerate(raters)}
     names, codes, weight, reference, slide_of, state_of = [], [], [], [], [], []
@@ -107,7 +111,8 @@ def run_reference(session: Session, run: ConsensusRun) -> RunReference:
         for item in consensus.items(slide):
             said = np.full(len(raters), NOT_RATED, dtype=np.int32)
             for rater, label in item.pattern.items():
-                said[column[rater]] = code[label]
+                if (slide.name, rater) not in decided:
+                    said[column[rater]] = code[label]
             names.append(item.name)
             codes.append(said)
             weight.append(item.weight)

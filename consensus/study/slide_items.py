@@ -18,11 +18,20 @@ from consensus.comparing.detection import Threshold, ladder
 from consensus.matching import ObjectLayer
 from consensus.overlay import Layer
 from consensus.ratings import NOT_RATED
+from consensus.study.assisted_ratings import AssistedRating
 from consensus.study.counted_reads import CountedRead
 from consensus.study.object_items import ObjectItems, object_items
 from consensus.study.region_items import RegionItems, region_items
 
-__all__ = ["Drawn", "SlideItems", "Wanted", "drawn_by", "slide_items", "thresholds_of"]
+__all__ = [
+    "Drawn",
+    "SlideItems",
+    "Wanted",
+    "decided_by",
+    "drawn_by",
+    "slide_items",
+    "thresholds_of",
+]
 
 POLYGON = 3  # shapely.get_type_id
 
@@ -43,7 +52,11 @@ class Wanted:
 
 @dataclass
 class Drawn:
-    """What one read holds, as it is rated."""
+    """What one read holds, as it is rated.
+
+    ``by_place`` says that the rater was asked about places, whatever the protocol's rule: the
+    domain is what they cover, and nothing else.
+    """
 
     rater: str
     geometries: list[shapely.Geometry] = field(default_factory=list)
@@ -51,6 +64,7 @@ class Drawn:
     uuids: list[str] = field(default_factory=list)
     domain: list[shapely.Geometry] = field(default_factory=list)
     label: int = NOT_RATED
+    by_place: bool = False
 
 
 @dataclass
@@ -113,6 +127,22 @@ def drawn_by(
     return drawn
 
 
+def decided_by(protocol: Protocol, rater: str, decided: Sequence[AssistedRating]) -> Drawn:
+    """What decisions on escalated places hold: a class within each, and nothing around them."""
+    drawn = Drawn(rater, by_place=True)
+    for rating in decided:
+        code = protocol.codes[rating.path_class]
+        if rating.geometry is None:
+            drawn.label = code
+            continue
+        drawn.domain.append(rating.geometry)
+        if rating.path_class != protocol.negative:
+            drawn.geometries.append(rating.geometry)
+            drawn.codes.append(code)
+            drawn.uuids.append(f"decision {rating.decision}")
+    return drawn
+
+
 def _areal(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
     """Of each geometry what has an area, polygons or multipolygons; None where nothing has."""
     areal = np.array(geometries, dtype=object)
@@ -124,7 +154,7 @@ def _areal(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
 
 
 def _domain(protocol: Protocol, drawn: Drawn) -> shapely.Geometry | None:
-    if protocol.domain.rule != "declared":
+    if protocol.domain.rule != "declared" and not drawn.by_place:
         return None
     return shapely.union_all(drawn.domain)
 

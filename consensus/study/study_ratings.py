@@ -22,9 +22,18 @@ from consensus.boundary import Boundary
 from consensus.comparing.detection import Detection
 from consensus.errors import NoRatingsError
 from consensus.ratings import NOT_RATED, Ratings
+from consensus.study.assisted_ratings import AssistedRating, digest_with, on_slide
 from consensus.study.counted_reads import CountedRead, ExcludedRead, counted_reads
 from consensus.study.object_items import Matching
-from consensus.study.slide_items import SlideItems, Wanted, drawn_by, slide_items, thresholds_of
+from consensus.study.slide_items import (
+    Drawn,
+    SlideItems,
+    Wanted,
+    decided_by,
+    drawn_by,
+    slide_items,
+    thresholds_of,
+)
 
 __all__ = [
     "RatedItem",
@@ -58,6 +67,8 @@ class Strips:
 class StudyRatings:
     """The ratings of a study under one protocol version, and what was left out of them.
 
+    ``decided`` (n_items, n_raters) marks the ratings that are decisions made with a prediction in
+    sight (``assisted`` lists them), and ``ai_assisted`` those and the ones of reads made so.
     ``matching`` and ``detection`` are of objects: how good the groups are, and what every two
     raters both found. ``strips`` are of regions, where they were asked for.
     """
@@ -68,6 +79,9 @@ class StudyRatings:
     items: list[RatedItem]
     excluded: list[ExcludedRead]
     input_digest: str
+    decided: NDArray[np.bool_]
+    ai_assisted: NDArray[np.bool_]
+    assisted: list[AssistedRating] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     matching: Matching | None = None
     detection: Detection | None = None
@@ -83,6 +97,7 @@ def rate(
     replicate: int = 1,
     slide: Slide | None = None,
     wanted: Wanted | None = None,
+    assisted: Sequence[AssistedRating] = (),
 ) -> StudyRatings:
     """Rate everything that counts under a protocol version.
 
@@ -98,6 +113,8 @@ def rate(
         The only one that is rated; None rates all.
     wanted
         What is asked for beside the ratings; None: where items lie.
+    assisted
+        Decisions that count as ratings, in a consensus; figures of raters are about reads alone.
 
     Raises
     ------
@@ -124,6 +141,7 @@ def rate(
         as_of_pull=as_of_pull,
         include_derived=include_derived,
         wanted=wanted,
+        assisted=assisted,
     )
 
 
@@ -136,42 +154,88 @@ def rate_reads(
     as_of_pull: int | None,
     include_derived: bool,
     wanted: Wanted,
+    assisted: Sequence[AssistedRating] = (),
 ) -> StudyRatings:
     """Rate these reads, of a slide all in a row; their ``annotator`` is the rater."""
     protocol = protocol_of(row)
     digest = hashlib.sha256(row.sha256.encode())
-    slides: list[tuple[list[CountedRead], SlideItems]] = []
+    slides: list[_RatedSlide] = []
     for _, group in groupby(reads, key=lambda read: read.slide.id):
         of_slide = list(group)
         drawn = [
             drawn_by(session, protocol, read, as_of_pull, include_derived, digest)
             for read in of_slide
         ]
-        items = slide_items(protocol, of_slide[0].slide, drawn, wanted)
-        slides.append((of_slide, items))
-    return _assemble(protocol, row, slides, excluded, digest.hexdigest(), wanted)
+        decided = on_slide(assisted, of_slide[0].slide.id, {read.annotator for read in of_slide})
+        slides.append(_RatedSlide.of(protocol, of_slide, drawn, decided, wanted))
+    read_slides = {read.slide.id for read in reads}
+    unread = {one.slide.name: one.slide for one in assisted if one.slide.id not in read_slides}
+    for _, slide in sorted(unread.items()):
+        decided = on_slide(assisted, slide.id, ())
+        slides.append(_RatedSlide.of(protocol, [], [], decided, wanted))
+    return _assemble(
+        protocol, row, slides, excluded, digest_with(digest.hexdigest(), assisted), wanted
+    )
+
+
+@dataclass(frozen=True)
+class _RatedSlide:
+    """A slide with its items, and whose ratings there were made with a prediction in sight."""
+
+    slide: Slide
+    cluster: str
+    by_patient: bool
+    items: SlideItems
+    assisted_reads: set[str]
+    decided: dict[str, list[AssistedRating]]
+
+    @classmethod
+    def of(
+        cls,
+        protocol: Protocol,
+        reads: Sequence[CountedRead],
+        drawn: Sequence[Drawn],
+        decided: dict[str, list[AssistedRating]],
+        wanted: Wanted,
+    ) -> _RatedSlide:
+        """Rate a slide: what was read of it, and what was decided beside."""
+        beside = [decided_by(protocol, rater, ratings) for rater, ratings in decided.items()]
+        first = reads[0] if reads else next(iter(decided.values()))[0]
+        return cls(
+            first.slide,
+            first.cluster,
+            first.by_patient,
+            slide_items(protocol, first.slide, [*drawn, *beside], wanted),
+            {read.annotator for read in reads if read.ai_assisted},
+            decided,
+        )
 
 
 def _assemble(
     protocol: Protocol,
     row: ProtocolVersion,
-    slides: Sequence[tuple[list[CountedRead], SlideItems]],
+    slides: Sequence[_RatedSlide],
     excluded: list[ExcludedRead],
     input_digest: str,
     wanted: Wanted,
 ) -> StudyRatings:
-    raters = sorted({rater for _, found in slides for rater in found.raters})
+    raters = sorted({rater for one in slides for rater in one.items.raters})
     column = {rater: index for index, rater in enumerate(raters)}
     items: list[RatedItem] = []
     blocks, weights, cluster, slide_of, notes = [], [], [], [], []
-    clusters = sorted({reads[0].cluster for reads, _ in slides})
-    for number, (reads, found) in enumerate(slides):
-        slide = reads[0].slide
+    decided, ai_assisted = [], []
+    clusters = sorted({one.cluster for one in slides})
+    for number, one in enumerate(slides):
+        slide, found = one.slide, one.items
         block = np.full((len(found.codes), len(raters)), NOT_RATED, dtype=np.int32)
         block[:, [column[rater] for rater in found.raters]] = found.codes
         blocks.append(block)
+        rated = block != NOT_RATED
+        decided.append(rated & np.array([rater in one.decided for rater in raters]))
+        by_reads = np.array([rater in one.assisted_reads for rater in raters])
+        ai_assisted.append(decided[-1] | (rated & by_reads))
         weights.append(found.weight)
-        cluster.append(np.full(len(block), clusters.index(reads[0].cluster)))
+        cluster.append(np.full(len(block), clusters.index(one.cluster)))
         slide_of.append(np.full(len(block), number))
         notes += found.notes
         items += [
@@ -180,18 +244,19 @@ def _assemble(
         ]
     matching, detection = None, None
     if protocol.task == "objects":
-        matching = sum((found.objects.matching for _, found in slides if found.objects), Matching())
+        grouped = [(one.cluster, one.items.objects) for one in slides if one.items.objects]
+        matching = sum((objects.matching for _, objects in grouped), Matching())
         notes.append(matching.told())
         detection = Detection.of(
             tuple(raters),
             tuple(one.name for one in protocol.classes),
             thresholds_of(protocol, wanted.ladder),
-            [found.objects.detection for _, found in slides if found.objects],
-            [clusters.index(reads[0].cluster) for reads, found in slides if found.objects],
+            [objects.detection for _, objects in grouped],
+            [clusters.index(name) for name, _ in grouped],
         )
     weight = np.concatenate(weights)
     regions = protocol.task == "regions"
-    by_patient = any(reads[0].by_patient for reads, _ in slides)
+    by_patient = any(one.by_patient for one in slides)
     ratings = Ratings(
         items=tuple(item.name for item in items),
         raters=tuple(raters),
@@ -206,7 +271,7 @@ def _assemble(
         cluster_unit="patient" if by_patient else "slide",
         joint_negatives=joint_negatives(protocol),
         slide=np.concatenate(slide_of),
-        slide_names=tuple(reads[0].slide.name for reads, _ in slides),
+        slide_names=tuple(one.slide.name for one in slides),
         domain_um2=float(weight.sum()) if regions else None,
         notes=tuple(notes),
     )
@@ -217,6 +282,9 @@ def _assemble(
         items=items,
         excluded=excluded,
         input_digest=input_digest,
+        decided=np.concatenate(decided),
+        ai_assisted=np.concatenate(ai_assisted),
+        assisted=[rating for one in slides for own in one.decided.values() for rating in own],
         notes=notes,
         matching=matching,
         detection=detection,
@@ -224,11 +292,9 @@ def _assemble(
     )
 
 
-def _strips(
-    slides: Sequence[tuple[list[CountedRead], SlideItems]], tolerance_um: float
-) -> Strips | None:
+def _strips(slides: Sequence[_RatedSlide], tolerance_um: float) -> Strips | None:
     """The strips of all slides, if there are regions and strips were asked for."""
-    found = [(reads[0].slide, of.regions) for reads, of in slides if of.regions is not None]
+    found = [(one.slide, one.items.regions) for one in slides if one.items.regions is not None]
     if tolerance_um == 0 or not found:
         return None
     return Strips(

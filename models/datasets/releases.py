@@ -62,6 +62,8 @@ class TrainingRelease:
         The consensus run's.
     ordered
         Whether the classes are grades, the lowest first, with nothing unordered among them.
+    reads_alone
+        Whether what a person decided on a triage is left out of what the raters said.
     """
 
     frozen: FrozenRelease
@@ -69,6 +71,7 @@ class TrainingRelease:
     classes: tuple[str, ...]
     ordered: bool
     raters: tuple[str, ...]
+    reads_alone: bool = False
 
     @property
     def name(self) -> str:
@@ -106,11 +109,30 @@ class TrainingRelease:
     def items(self, slide: ReleasedSlide) -> list[ResolvedItem]:
         """What the consensus says of a slide."""
         consensus = self.frozen.consensus
-        return consensus.items(next(row for row in consensus.slides if row.name == slide.name))
+        items = consensus.items(next(row for row in consensus.slides if row.name == slide.name))
+        decided = self._decided_on(slide) if self.reads_alone else set()
+        if not decided:
+            return items
+        return [
+            replace(item, pattern={r: c for r, c in item.pattern.items() if r not in decided})
+            for item in items
+        ]
+
+    def _decided_on(self, slide: ReleasedSlide) -> set[str]:
+        """Whose rating of a slide is a decision; they have no read of it that counts."""
+        counted = self.frozen.consensus.run.summary.get("ai_assisted", [])
+        return {one["annotator"] for one in counted if one["slide"] == slide.name}
 
 
-def open_training_release(session: Session, name: str) -> TrainingRelease:
+def open_training_release(
+    session: Session, name: str, *, reads_alone: bool = False
+) -> TrainingRelease:
     """Open a release to train on it.
+
+    Parameters
+    ----------
+    reads_alone
+        For figures of raters: without decisions that were counted as ratings.
 
     Raises
     ------
@@ -144,6 +166,7 @@ def open_training_release(session: Session, name: str) -> TrainingRelease:
         # Comparisons with the rank of an unordered class, which is NaN, don't hold.
         ordered=len(ranks) > 1 and all(low < high for low, high in pairwise(ranks)),
         raters=tuple(consensus.run.summary["raters"]),
+        reads_alone=reads_alone,
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from annotation.tables import ProtocolVersion, PullRead, Read
 from consensus.queue.decisions import CLASS
+from consensus.run_kinds import TRIAGE, of_triage
 from consensus.tables import (
     ConsensusItem,
     ConsensusRun,
@@ -26,9 +27,6 @@ from models.drift.selection import Comparison
 from models.prediction.slide_file import SlidePrediction
 
 __all__ = ["Adjudicated", "PeopleOfSlides", "adjudicated_places", "overturned_share", "people_of"]
-
-TRIAGE = "triage"
-"""The method of runs that bring what a model is unsure of to an adjudicator."""
 
 Floats = NDArray[np.float64]
 
@@ -159,7 +157,7 @@ def _escalated(session: Session, comparison: Comparison) -> tuple[Floats, str | 
 
 def _last_triage(session: Session, run: PredictionRun) -> ConsensusRun | None:
     triages = session.scalars(
-        select(ConsensusRun).where(ConsensusRun.method == TRIAGE).order_by(ConsensusRun.id.desc())
+        select(ConsensusRun).where(of_triage()).order_by(ConsensusRun.id.desc())
     )
     return next((one for one in triages if one.parameters.get("prediction_run") == run.id), None)
 

@@ -18,6 +18,7 @@ from consensus.agreement import agreement
 from consensus.ratings import Ratings
 from consensus.statistics.weights import disagreement_weights
 from models.datasets.releases import TrainingRelease, open_training_release
+from models.evaluation.assisted import assisted_note, assisted_slides
 from models.evaluation.calibration import (
     CALIBRATION,
     Temperature,
@@ -107,15 +108,18 @@ def evaluate(
     ModelFileError
         The model doesn't fit the release or its features.
     """
-    release = open_training_release(session, request.release)
+    release = open_training_release(session, request.release, reads_alone=True)
     described = model.trained.description
     items = _judgeable(release, described, request)
-    slides = slides_of_part(described, release, items.slides, request.part)
+    weights = [one.trained.description.weights_sha256 for one in (model, baseline) if one]
+    assisted = assisted_slides(session, release.frozen.consensus, weights)
+    judgeable = set(items.slides) - assisted.keys()
+    slides = slides_of_part(described, release, judgeable, request.part)
     theirs = items if baseline is None else _of_baseline(release, items, baseline, request)
     for one, data in ((model, items), *([(baseline, theirs)] if baseline else [])):
         data.require_fit(one.trained.description, one.name)
         require_unseen(session, one.trained.description, slides, model=one.name, part=request.part)
-    fitted, unfitted = _temperature(model, release, items, request)
+    fitted, unfitted = _temperature(model, release, items, request, judgeable)
     value = fitted.value if fitted and request.calibrate else described.temperature
     found = items.predict(model.trained, slides, details=True)
     method = _method(release, request)
@@ -143,7 +147,7 @@ def evaluate(
         "confusion": _confusion(calls),
         "raters_agreement": _agreement(found.rated, release, method),
         "experts": against_each_expert(found, method),
-        "external": _external(session, model, release, items, request, value),
+        "external": _external(session, model, release, items, request, value, judgeable),
         "baseline": None,
         "calibration": {
             "fitted": None if fitted is None else vars(fitted),
@@ -156,7 +160,12 @@ def evaluate(
         },
         "label_issues": [one.document(rank) for rank, one in enumerate(doubts, start=1)],
         "skipped": [{"slide": name, "reason": reason} for name, reason in items.skipped],
-        "notes": [*_notes(model, request.part, fitted), *found.notes, *notes],
+        "ai_assisted": [{"slide": name, "reason": why} for name, why in assisted.items()],
+        "notes": [
+            *_notes(model, request.part, fitted, assisted_note(model.name, assisted)),
+            *found.notes,
+            *notes,
+        ],
     }
     if baseline is not None:
         base = theirs.predict(baseline.trained, slides)
@@ -184,11 +193,12 @@ def _external(
     items: Judgeable,
     request: Request,
     temperature: float,
+    judgeable: Collection[str],
 ) -> dict[str, Any] | None:
     """A site by itself beside the other sites, where that is asked for."""
     if request.external is None:
         return None
-    sides = sides_of(release, items.slides, request.external, request.part)
+    sides = sides_of(release, judgeable, request.external, request.part)
     for slides in sides:
         require_unseen(
             session, model.trained.description, slides, model=model.name, part=request.part
@@ -254,10 +264,14 @@ def _judgeable(
 
 
 def _temperature(
-    model: ChosenModel, release: TrainingRelease, items: Judgeable, request: Request
+    model: ChosenModel,
+    release: TrainingRelease,
+    items: Judgeable,
+    request: Request,
+    judgeable: Collection[str],
 ) -> tuple[Temperature | None, str | None]:
     """The fitted temperature, or why there is none."""
-    slides = slides_of_part(model.trained.description, release, items.slides, CALIBRATION)
+    slides = slides_of_part(model.trained.description, release, judgeable, CALIBRATION)
     try:
         if not slides:
             raise RefusedError(
@@ -399,7 +413,9 @@ def _nll(found: Predicted, fitted: Temperature | None, method: Method) -> dict[s
     return document
 
 
-def _notes(model: ChosenModel, part: str, fitted: Temperature | None) -> list[str]:
+def _notes(
+    model: ChosenModel, part: str, fitted: Temperature | None, assisted: str | None
+) -> list[str]:
     described = model.trained.description
-    own = [seen_note(described, part), None if fitted is None else fitted.note]
+    own = [seen_note(described, part), assisted, None if fitted is None else fitted.note]
     return [*described.notes, *(note for note in own if note is not None)]

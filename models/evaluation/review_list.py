@@ -21,10 +21,12 @@ from annotation.records import PathObject
 from annotation.tables import Slide
 from models.evaluation.doubts import Doubt
 
-__all__ = ["REVIEW_CLASS", "review_objects", "review_origin", "review_table"]
+__all__ = ["REVIEW_CLASS", "review_objects", "review_origin", "review_table", "reviewed_weights"]
 
 REVIEW_CLASS = "Review"
 """Of the outlines in QuPath: no class of a protocol, since nothing is said but that one should look."""
+
+_ORIGIN = f"{PREDICTIONS}review/"
 
 COLUMNS = (
     "rank", "slide", "part", "predicted_by", "x_px", "y_px", "side_px", "area_um2", "given", "suggested",
@@ -47,7 +49,14 @@ def review_origin(weights_sha256: str, manifest_sha256: str, part: str) -> str:
 
     They are a model's: who reads with them in sight has seen its predictions.
     """
-    return f"{PREDICTIONS}review/{weights_sha256[:16]}/{manifest_sha256[:16]}/{part}"
+    return f"{_ORIGIN}{weights_sha256[:16]}/{manifest_sha256[:16]}/{part}"
+
+
+def reviewed_weights(origin: str) -> str | None:
+    """How the digest of the weights begins whose list a push was; None for any other push."""
+    if not origin.startswith(_ORIGIN):
+        return None
+    return origin.removeprefix(_ORIGIN).partition("/")[0]
 
 
 def review_objects(session: Session, origin: str, doubts: Sequence[Doubt]) -> list[SlideObjects]:

@@ -33,6 +33,7 @@ from tests.benchmarks import (
     segmentation,
     stain_ablation,
     staining,
+    triage,
 )
 from tests.benchmarks.measure import cost_of, print_table
 from tests.benchmarks.noise import report as noise
@@ -83,6 +84,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "mil": mil_bags.run,
     "noise": noise.run,
     "segmentation": segmentation.run,
+    "triage": triage.run,
     "drift": drifting.run,
 }
 

@@ -56,6 +56,7 @@ def build_run(
     *,
     slides: Mapping[str, Mapping[str, Any]],
     task: str = "regions",
+    ai_assisted: Sequence[Mapping[str, Any]] = (),
 ) -> int:
     """Write a study with this run into a store and return the run's number."""
     with store.writing() as session:
@@ -69,11 +70,16 @@ def build_run(
             ).id
             for name, about in slides.items()
         }
-        return write_run(session, row.id, ids, items, task)
+        return write_run(session, row.id, ids, items, task, ai_assisted)
 
 
 def write_run(
-    session: Session, protocol: int, slides: Mapping[str, int], items: Sequence[Item], task: str
+    session: Session,
+    protocol: int,
+    slides: Mapping[str, int],
+    items: Sequence[Item],
+    task: str,
+    ai_assisted: Sequence[Mapping[str, Any]] = (),
 ) -> int:
     """Write a run over slides that are there, and return its number."""
     classes = ["Benign", "=Tumor"] + ([NEGATIVE[task]] if NEGATIVE[task] else [])
@@ -89,6 +95,7 @@ def write_run(
             "weight_unit": "um2" if task == "regions" else "count",
             "excluded": [{"read": 9, "annotator": "P3", "slide": "A", "reason": "no credential"}],
             "notes": [],
+            "ai_assisted": list(ai_assisted),
         },
         software_version=SOFTWARE_VERSION,
     )

@@ -13,8 +13,9 @@ import tifffile
 
 from annotation.projects.creating import NewImage
 from annotation.store import Store
-from annotation.tables import Slide
+from annotation.tables import ProtocolVersion, Slide
 from consensus.adjudicating import opening
+from consensus.queue.triage import Escalated, Triaged, record_triage
 from tests.conftest import CommandResult
 from tests.consensus.built_run import Item, build_run
 
@@ -123,3 +124,22 @@ def test_a_file_in_the_slides_place_that_is_another_image_is_not_shown(
     assert "holds another image by its fingerprint" in refused.err
     opened(pathquorum, tmp_path, "--slides-root", tmp_path / "moved")
     assert made[-1][1].uri == (tmp_path / "moved" / "B.tiff").as_uri()
+
+
+def test_what_a_model_escalated_is_opened_with_what_it_said(
+    pathquorum: Cli, store: Store, run: int, made: list[list[NewImage]], tmp_path: Path
+) -> None:
+    """The triage is the latest run; its name has the model's class where raters' would stand."""
+    place = shapely.box(0, 0, 40, 40)
+    with store.writing() as session:
+        row = session.query(ProtocolVersion).one()
+        slide = session.query(Slide).filter_by(name="B").one()
+        escalated = Escalated(slide, place, 400.0, (0.4, 0.6, 0.0))
+        classes = ("Benign", "=Tumor", "background")
+        record_triage(session, Triaged(row, classes, [escalated], {}, "0" * 64, {}))
+    assert opened(pathquorum, tmp_path) == [DISPUTES + 1]
+    (image,) = made[-1]
+    (thing,) = image.objects
+    assert thing.name == f"1. dispute {DISPUTES + 1}: model: =Tumor 0.60"
+    assert thing.geometry.equals(place)
+    assert thing.path_class is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,12 @@ class Study:
     release: str = "v1"
 
 
-def released_slides(store: Store, pathquorum: Pathquorum, folder: Path) -> Study:
+def released_slides(
+    store: Store,
+    pathquorum: Pathquorum,
+    folder: Path,
+    ai_assisted: Sequence[Mapping[str, Any]] = (),
+) -> Study:
     """48 slides of 48 patients at two sites, each labelled by three raters, the third of them hasty."""
     rng = np.random.default_rng(1)
     classes = ("Benign", "=Tumor")
@@ -59,7 +64,7 @@ def released_slides(store: Store, pathquorum: Pathquorum, folder: Path) -> Study
         said = [classes[code ^ int(err)] for err in errs]
         label = max(classes, key=said.count)
         items.append(Item(name, None, dict(zip(("P1", "P2", "P3"), said, strict=True)), label))
-    run = build_run(store, items, slides=slides, task="slides")
+    run = build_run(store, items, slides=slides, task="slides", ai_assisted=ai_assisted)
     made = pathquorum("release", "create", "v1", "--run", run, "--split", SPLIT)
     assert made.status == 0, made.err
     with store.reading() as session:
