@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +213,8 @@ def test_another_content_never_replaces_ours_until_it_is_taken_back(
 def test_a_file_that_reads_back_otherwise_fails_the_push(
     store: Store, content: list[SlideObjects], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_short(path: Path, objects: list[PathObject]) -> None:
-        write(path, objects[:-1])
+    def cut_short(path: Path, objects: Iterable[PathObject], **options: Any) -> None:
+        write(path, list(objects)[:-1], **options)
 
     write = annotation.staged_files.write_feature_collection
     monkeypatch.setattr(annotation.staged_files, "write_feature_collection", cut_short)
