@@ -19,6 +19,7 @@ from annotation.digests import content_digests, geometry_digests
 from annotation.errors import InputError
 from annotation.geojson.export import open_export
 from annotation.geojson.writer import feature, write_feature_collection
+from annotation.geojson.written import read_back
 from annotation.records import PathObject
 
 UUID = "26b06e11-096e-4cc2-b7dc-8441bcf74cb1"
@@ -262,3 +263,33 @@ def test_small_outlines_by_the_thousand_and_large_ones_keep_their_order(tmp_path
     assert write_feature_collection(path, things) == len(outlines)
     found = [thing.geometry for batch in open_export(path).batches() for thing in batch.objects]
     assert geometry_digests(found) == geometry_digests(outlines)
+
+
+@pytest.mark.parametrize("name", ["ours.geojson", "ours.geojson.gz"])
+def test_reading_back_finds_what_is_there_and_nothing_in_a_file_that_is_not_whole(
+    tmp_path: Path, name: str
+) -> None:
+    things = [
+        PathObject(UUID.replace("26b0", f"{i:04x}"), "annotation", "A: B", None, False, SQUARE)
+        for i in range(30)
+    ]
+    path = tmp_path / name
+    write_feature_collection(path, things, foreign_members={"metadata": {"key": "[\n]}"}})
+    found = read_back(path)
+    assert found is not None
+    (outline,) = geometry_digests([SQUARE])
+    assert list(found) == [(thing.uuid, "A: B", outline) for thing in things]
+    whole = path.read_bytes()
+    text = gzip.decompress(whole) if path.suffix == ".gz" else whole
+    cut = [whole[:end] for end in (0, 10, len(whole) // 2, len(whole) - 1)]
+    spoiled = [
+        text[:-3],
+        text + b"more",
+        text.replace(b"110.0", b"x", 1),
+        text.replace(b"110.0", b"1e999", 1),
+    ]
+    if path.suffix == ".gz":
+        spoiled = [gzip.compress(one) for one in spoiled]
+    for content in (*cut, *spoiled):
+        path.write_bytes(content)
+        assert read_back(path) is None
