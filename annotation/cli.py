@@ -61,7 +61,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Notice when slides, predictions or readers change.",
     ),
     "report": ("consensus.commands.report:report", "Write the concordance report."),
-    "push": ("consensus.commands.push:push", "Write a consensus for QuPath."),
+    "push": ("models.commands.push:push", "Write a consensus or predictions for QuPath."),
     "status": ("consensus.commands.status:status", "Where the study stands."),
     "trace": (
         "consensus.commands.provenance:trace",

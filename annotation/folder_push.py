@@ -12,13 +12,17 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from annotation.audit import record
-from annotation.errors import ConflictError, InputError, RefusedError, UnknownNameError
+from annotation.collector import collector_paused
+from annotation.errors import ConflictError, InputError, RefusedError
+from annotation.object_records import ObjectRecords
+from annotation.push_records import nothing_there
 from annotation.push_result import PushResult, listed
 from annotation.staged_files import SlideObjects, StagedFile, file_sha256, stage
 from annotation.store import Store, now
@@ -26,9 +30,16 @@ from annotation.tables import PushedObject, Slide
 
 __all__ = ["push_to_folder", "revert_from_folder"]
 
+_AT_ONCE = 2_000
+
 
 def push_to_folder(
-    store: Store, folder: Path, origin: str, slides: Iterable[SlideObjects]
+    store: Store,
+    folder: Path,
+    origin: str,
+    slides: Iterable[SlideObjects],
+    *,
+    compress: bool = False,
 ) -> PushResult:
     """Write the objects of some slides into a folder, or nothing at all.
 
@@ -40,6 +51,8 @@ def push_to_folder(
         Where the objects come from, such as ``run/3``; the key under which they are taken back.
     slides
         Those without objects get no file.
+    compress
+        Write ``.geojson.gz``.
 
     Raises
     ------
@@ -52,24 +65,29 @@ def push_to_folder(
     folder.mkdir(parents=True, exist_ok=True)
     result = PushResult()
     with ExitStack() as undo, tempfile.TemporaryDirectory(dir=folder, prefix=".push.") as hidden:
-        staged = [stage(folder, Path(hidden), origin, s) for s in slides if s.objects]
+        staged = [
+            stage(folder, Path(hidden), slide, compress=compress)
+            for slide in slides
+            if len(slide.objects)
+        ]
         with store.writing() as session:
             new, lost = [], []
             for file in staged:
-                known = _known(session, file.path)
-                if not known:
+                known = _known(session, file)
+                if known is None:
                     _check_unclaimed(file)
                     new.append(file)
                 elif _stands(file, known, origin):
-                    result.skipped += len(file.rows)
+                    result.skipped += len(file.records)
                 else:
                     lost.append(file)
                 result.targets.append(str(file.path))
-            result.notes += _displaced(session, [file.rows[0]["slide_id"] for file in staged])
+            result.notes += _displaced(session, [file.slide_id for file in staged])
             if new or lost:
-                _store_objects(session, origin, new, lost)
+                with collector_paused():
+                    _store_objects(session, origin, new, lost)
             for file in (*new, *lost):
-                result.pushed += len(file.rows)
+                result.pushed += len(file.records)
                 if not file.path.exists():
                     undo.callback(file.path.unlink, missing_ok=True)
                     file.temporary.chmod(0o644)
@@ -112,12 +130,7 @@ def revert_from_folder(store: Store, folder: Path, origin: str) -> PushResult:
             if Path(target).parent == folder
         }
         if not files:
-            raise UnknownNameError(
-                f"nothing of {origin} stands in {folder}; see where it was pushed to in "
-                "`pathquorum audit export`",
-                kind="push",
-                name=origin,
-            )
+            raise nothing_there(origin, folder)
         present = [path for path in sorted(files) if path.exists()]
         changed = [path.name for path in present if file_sha256(path) != files[path]]
         if changed:
@@ -131,20 +144,23 @@ def revert_from_folder(store: Store, folder: Path, origin: str) -> PushResult:
             PushedObject.target.in_([str(path) for path in files]),
             PushedObject.reverted_at.is_(None),
         )
-        uuids = session.scalars(select(PushedObject.uuid).where(*ours)).all()
-        session.execute(update(PushedObject).where(*ours).values(reverted_at=now()))
+        objects = session.scalar(select(func.count()).select_from(PushedObject).where(*ours)) or 0
+        session.execute(
+            update(PushedObject).where(*ours).values(reverted_at=now()),
+            execution_options={"synchronize_session": False},
+        )
         record(
             session,
             actor=None,
             action="push reverted",
             subject=f"push:{origin}",
-            old={"objects": len(uuids), "files": {p.name: files[p] for p in sorted(files)}},
+            old={"objects": objects, "files": {p.name: files[p] for p in sorted(files)}},
             new={"objects": 0, "folder": str(folder)},
         )
         aside = [undo.enter_context(_set_aside(path)) for path in present]
     for path in aside:
         path.unlink()
-    return PushResult(reverted=len(uuids), targets=[str(path) for path in sorted(files)])
+    return PushResult(reverted=objects, targets=[str(path) for path in sorted(files)])
 
 
 def _folder(folder: Path) -> Path:
@@ -153,12 +169,27 @@ def _folder(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _known(session: Session, path: Path) -> Sequence[PushedObject]:
-    return session.scalars(
-        select(PushedObject).where(
-            PushedObject.target == str(path), PushedObject.reverted_at.is_(None)
-        )
-    ).all()
+@dataclass(frozen=True)
+class _Known:
+    """What is on record of a file: whose objects it holds, and its SHA-256."""
+
+    origin: str
+    file_sha256: str
+
+
+def _in_force(file: StagedFile) -> tuple[ColumnElement[bool], ...]:
+    return (
+        PushedObject.slide_id == file.slide_id,
+        PushedObject.target == str(file.path),
+        PushedObject.reverted_at.is_(None),
+    )
+
+
+def _known(session: Session, file: StagedFile) -> _Known | None:
+    row = session.execute(
+        select(PushedObject.origin, PushedObject.file_sha256).where(*_in_force(file)).limit(1)
+    ).first()
+    return None if row is None else _Known(*row)
 
 
 def _check_unclaimed(file: StagedFile) -> None:
@@ -174,18 +205,18 @@ def _check_unclaimed(file: StagedFile) -> None:
         )
 
 
-def _stands(file: StagedFile, known: Sequence[PushedObject], origin: str) -> bool:
+def _stands(file: StagedFile, known: _Known, origin: str) -> bool:
     """Whether the file is there as it was pushed; refused where it is something else."""
-    if known[0].origin != origin:
+    if known.origin != origin:
         raise ConflictError(
-            f"{file.path} holds {known[0].origin}; take that back with `pathquorum push --revert`, "
+            f"{file.path} holds {known.origin}; take that back with `pathquorum push --revert`, "
             "or choose another folder",
             target=file.path,
         )
-    if known[0].file_sha256 != file.sha256:
+    if known.file_sha256 != file.sha256:
         raise ConflictError(
-            f"{file.path} holds {origin} as it was before later decisions; take that back with "
-            "`pathquorum push --revert`, then push again",
+            f"{file.path} holds {origin} as it was before later decisions, or as other options draw "
+            "it; take that back with `pathquorum push --revert`, then push again",
             target=file.path,
         )
     if not file.path.exists():
@@ -203,14 +234,14 @@ def _store_objects(
     session: Session, origin: str, new: Sequence[StagedFile], lost: Sequence[StagedFile]
 ) -> None:
     """Record what is about to be in its place, and see that it is recorded."""
-    rows = [row for file in new for row in file.rows]
-    if rows:
-        session.execute(insert(PushedObject), rows)
+    # Into the table itself: the mapping would double the time that a million rows take.
+    connection = session.connection()
+    into = insert(PushedObject.metadata.tables[PushedObject.__tablename__])
+    for file in new:
+        for rows in file.rows(origin):
+            connection.execute(into, rows)
     for file in (*new, *lost):
-        stored = {
-            row.uuid: (row.path_class, row.geometry_digest) for row in _known(session, file.path)
-        }
-        if stored != file.content:
+        if _stored(session, file) != file.records:
             raise RefusedError(
                 f"the store does not hold what {file.path.name} holds, so nothing was pushed; "
                 "check it with `pathquorum audit verify`",
@@ -222,11 +253,25 @@ def _store_objects(
         action="pushed",
         subject=f"push:{origin}",
         new={
-            "objects": sum(len(file.rows) for file in (*new, *lost)),
+            "objects": sum(len(file.records) for file in (*new, *lost)),
             "folder": str((*new, *lost)[0].path.parent),
             "files": {file.path.name: file.sha256 for file in (*new, *lost)},
         },
     )
+
+
+def _stored(session: Session, file: StagedFile) -> ObjectRecords:
+    """What the store holds of a file's objects, in the order in which they were written."""
+    records = ObjectRecords()
+    found = session.execute(
+        select(PushedObject.uuid, PushedObject.path_class, PushedObject.geometry_digest)
+        .where(*_in_force(file))
+        .order_by(PushedObject.id)
+        .execution_options(yield_per=_AT_ONCE)
+    )
+    for rows in found.partitions():
+        records.add(*zip(*rows, strict=True))
+    return records
 
 
 @contextmanager

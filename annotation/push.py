@@ -15,9 +15,14 @@ from annotation.push_result import PushResult
 from annotation.staged_files import SlideObjects
 from annotation.store import Store
 
-__all__ = ["PushResult", "SlideObjects", "push", "revert"]
+__all__ = ["PushResult", "SlideObjects", "is_project", "push", "revert"]
 
 PROJECT_SUFFIX = ".qpproj"
+
+
+def is_project(target: Path) -> bool:
+    """Whether this names a QuPath project, not a folder."""
+    return target.suffix.lower() == PROJECT_SUFFIX
 
 
 def push(
@@ -26,6 +31,7 @@ def push(
     origin: str,
     slides: Iterable[SlideObjects],
     *,
+    compress: bool = False,
     qupath_is_elsewhere: bool = False,
 ) -> PushResult:
     """Write the objects of some slides, all of them or nothing.
@@ -38,6 +44,8 @@ def push(
         Where the objects come from, such as ``run/3``; the key under which they are taken back.
     slides
         Those without objects get no file.
+    compress
+        Write ``.geojson.gz`` into a folder.
     qupath_is_elsewhere
         A QuPath that runs on this machine has another project open.
 
@@ -50,11 +58,11 @@ def push(
     SourceError
         A project, or the data of an image in it, is damaged.
     """
-    if target.suffix.lower() == PROJECT_SUFFIX:
+    if is_project(target):
         return push_to_project(
             store, target, origin, slides, qupath_is_elsewhere=qupath_is_elsewhere
         )
-    return push_to_folder(store, target, origin, slides)
+    return push_to_folder(store, target, origin, slides, compress=compress)
 
 
 def revert(
@@ -69,6 +77,6 @@ def revert(
     RefusedError
         Something of it was changed since; it and all others stay. Or a project is in use.
     """
-    if target.suffix.lower() == PROJECT_SUFFIX:
+    if is_project(target):
         return revert_from_project(store, target, origin, qupath_is_elsewhere=qupath_is_elsewhere)
     return revert_from_folder(store, target, origin)

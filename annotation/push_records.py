@@ -12,23 +12,56 @@ from sqlalchemy.orm import Session
 
 from annotation.audit import record
 from annotation.digests import geometry_digests
-from annotation.errors import RefusedError
+from annotation.errors import RefusedError, UnknownNameError
 from annotation.geometry import to_wkb
 from annotation.project_changes import ImageChange
 from annotation.store import now
 from annotation.tables import PushedObject
 
-__all__ = ["announce", "forget", "note_push", "records_in_force", "withdraw"]
+__all__ = [
+    "announce",
+    "forget",
+    "note_push",
+    "nothing_there",
+    "records_in_force",
+    "targets_of",
+    "withdraw",
+]
 
 _AT_ONCE = 500
 """Ids in one statement; databases take 999 parameters and more."""
 
 
-def records_in_force(session: Session, origin: str, target: str) -> dict[str, list[PushedObject]]:
+def targets_of(session: Session, origin: str, project: Path) -> list[tuple[str, int]]:
+    """Where something of an origin stands in a project: image and slide."""
+    everywhere = session.execute(
+        select(PushedObject.target, PushedObject.slide_id)
+        .where(PushedObject.origin == origin, PushedObject.reverted_at.is_(None))
+        .distinct()
+    )
+    return sorted(
+        (target, slide) for target, slide in everywhere if target.rpartition("#")[0] == str(project)
+    )
+
+
+def nothing_there(origin: str, place: Path) -> UnknownNameError:
+    """The error for a place to which nothing of an origin was pushed."""
+    return UnknownNameError(
+        f"nothing of {origin} stands in {place}; see where it was pushed to in "
+        "`pathquorum audit export`",
+        kind="push",
+        name=origin,
+    )
+
+
+def records_in_force(
+    session: Session, origin: str, target: str, slide_id: int
+) -> dict[str, list[PushedObject]]:
     """What was pushed to an image and not taken back, by UUID, the oldest first."""
     found = session.scalars(
         select(PushedObject)
         .where(
+            PushedObject.slide_id == slide_id,
             PushedObject.origin == origin,
             PushedObject.target == target,
             PushedObject.reverted_at.is_(None),
@@ -74,7 +107,7 @@ def announce(session: Session, origin: str, change: ImageChange, sha256: str) ->
     session.execute(insert(PushedObject), rows)
     newest = {
         uuid: found[-1]
-        for uuid, found in records_in_force(session, origin, change.target).items()
+        for uuid, found in records_in_force(session, origin, change.target, change.slide_id).items()
         if uuid in content
     }
     if {u: (row.path_class, row.geometry_digest) for u, row in newest.items()} != content:
@@ -112,8 +145,12 @@ def note_push(
     *,
     old: int | None,
     new: tuple[int, Mapping[str, str]],
+    metadata: Mapping[str, Mapping[str, str | None]] | None = None,
 ) -> None:
-    """Record in the audit trail what happened to a project: objects before, and now by image."""
+    """Record in the audit trail what happened to a project: objects before, and now by image.
+
+    ``metadata`` are entries of images' metadata that were set, or taken out where None.
+    """
     objects, images = new
     record(
         session,
@@ -121,5 +158,10 @@ def note_push(
         action=action,
         subject=f"push:{origin}",
         old=None if old is None else {"objects": old},
-        new={"objects": objects, "project": str(path.resolve()), "images": dict(images)},
+        new={
+            "objects": objects,
+            "project": str(path.resolve()),
+            "images": dict(images),
+            **({"metadata": metadata} if metadata else {}),
+        },
     )

@@ -16,7 +16,8 @@ class PushResult:
     """Objects written, those that were there already, those taken back, and where.
 
     ``replaced`` counts those among the written that stand in place of an older one of ours, and
-    ``removed`` those of an older state that are gone. ``notes`` are for the person.
+    ``removed`` those of an older state that are gone. ``skipped_slides`` are not in the target,
+    ``failed`` are slides with the reason why nothing changed for them. ``notes`` are for the person.
     """
 
     pushed: int = 0
@@ -25,7 +26,18 @@ class PushResult:
     replaced: int = 0
     removed: int = 0
     targets: list[str] = field(default_factory=list)
+    skipped_slides: list[str] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def add(self, other: PushResult) -> None:
+        """Take what was done for another slide."""
+        for name, value in vars(other).items():
+            mine = getattr(self, name)
+            if not isinstance(value, list):
+                setattr(self, name, mine + value)
+            else:
+                mine += [entry for entry in value if entry not in mine]
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``push``."""

@@ -19,7 +19,7 @@ from annotation.errors import RemovalError, SourceError, WrongSlideError
 from annotation.frames import Frame, placed
 from annotation.geometry import rate_geometries
 from annotation.protocol import Protocol
-from annotation.pushed import PushedObjects
+from annotation.pushed import PushedObjects, pushes_in_metadata
 from annotation.records import Batch, PathObject, Rejection
 from annotation.revision_writer import SLIDE_LABEL, Draft, RevisionWriter
 from annotation.revisions import Standing, standing
@@ -33,7 +33,7 @@ __all__ = ["ReadChanges", "record_changes"]
 class ReadChanges:
     """The count of every object of a source, and what is worth telling its author.
 
-    ``saw`` names the pushes whose objects were there.
+    ``saw`` names the pushes whose objects, or scores in the image's metadata, were there.
     """
 
     objects: int = 0
@@ -135,6 +135,7 @@ class _Recorder:
                 self._take(batch)
         if self.protocol.task == "slides":
             self._take_label()
+        self.changes.saw |= pushes_in_metadata(self.source.image_metadata)
         self.changes.rejected = len(self.changes.rejections)
 
     def _take(self, batch: Batch) -> None:
@@ -144,16 +145,17 @@ class _Recorder:
         geometries[:] = [obj.geometry for obj in objects]
         rated = rate_geometries(geometries, self.slide.width_px, self.slide.height_px)
         mappings = [self.protocol.map_class(obj.path_class) for obj in objects]
+        uuids = [obj.uuid or self._derived(own) for obj, own in zip(objects, digest, strict=True)]
+        origins = self.pushed.origins(objects, uuids, geometry_digest)
         drafts: list[Draft] = []
         taken: list[int] = []
-        for index, obj in enumerate(objects):
-            uuid = obj.uuid or self._derived(digest[index])
+        for index, (obj, uuid) in enumerate(zip(objects, uuids, strict=True)):
             if rated.outside[index]:
                 self.outside += 1
                 self.changes.rejections.append(Rejection(uuid, "wholly outside the slide"))
                 self.present.add(uuid)
                 continue
-            origin = self.pushed.origin(obj, uuid, geometry_digest[index])
+            origin = origins[index]
             self.changes.saw.update([] if origin is None else [origin.push])
             if origin is not None and not origin.changed:
                 self.changes.ours += 1

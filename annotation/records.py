@@ -9,7 +9,14 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-__all__ = ["Batch", "PathObject", "Rejection", "measurements_from_json", "measurements_to_json"]
+__all__ = [
+    "Batch",
+    "PathObject",
+    "Rejection",
+    "measurements_from_json",
+    "measurements_to_json",
+    "nonfinite_name",
+]
 
 
 @dataclass(slots=True)
@@ -82,7 +89,7 @@ def measurements_to_json(measurements: Mapping[str, float | None]) -> dict[str, 
     The names are those of Java and QuPath: ``NaN``, ``Infinity`` and ``-Infinity``.
     """
     return {
-        name: value if value is None or math.isfinite(value) else _nonfinite_name(value)
+        name: value if value is None or math.isfinite(value) else nonfinite_name(value)
         for name, value in measurements.items()
     }
 
@@ -92,7 +99,8 @@ def measurements_from_json(stored: Mapping[str, float | str | None]) -> dict[str
     return {name: None if value is None else float(value) for name, value in stored.items()}
 
 
-def _nonfinite_name(value: float) -> str:
+def nonfinite_name(value: float) -> str:
+    """What Java and QuPath call a number that is not finite."""
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"

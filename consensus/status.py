@@ -23,7 +23,7 @@ from consensus.study.assisted_ratings import assisted_ratings, digest_with
 from consensus.study.counted_reads import CountedRead, counted_reads, pulled_reads
 from consensus.study.slide_items import Wanted
 from consensus.study.study_ratings import StudyRatings, rate
-from consensus.tables import ConsensusRun
+from consensus.tables import ConsensusRun, PredictedSlide, PredictionRun
 
 __all__ = ["OVERDUE_DAYS", "Asked", "study_status"]
 
@@ -54,6 +54,7 @@ def study_status(session: Session, asked: Asked) -> dict[str, Any]:
         "annotators": session.scalar(select(func.count()).select_from(Annotator)),
         "overdue_after_days": asked.overdue_days,
         "pulls": _pulls(session),
+        "predictions": _predictions(session),
         "protocols": entries,
         "unread_slides": [name for name in slides if name not in read],
     }
@@ -70,6 +71,20 @@ def _pulls(session: Session) -> dict[str, Any]:
         "reads_timed": len(took),
         "elapsed_s": round(sum(took), 3),
         "last_at": session.scalar(select(func.max(Pull.at))),
+    }
+
+
+def _predictions(session: Session) -> dict[str, int]:
+    """How many prediction runs there are, and how their slides stand."""
+    states = session.execute(
+        select(PredictedSlide.state, func.count()).group_by(PredictedSlide.state)
+    )
+    found = {state: count for state, count in states}  # noqa: C416 - rows are no pairs to dict()
+    return {
+        "runs": session.scalar(select(func.count()).select_from(PredictionRun)) or 0,
+        "done": found.get("done", 0),
+        "failed": found.get("failed", 0),
+        "waiting": found.get("waiting", 0) + found.get("claimed", 0),
     }
 
 

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import gzip
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BufferedWriter
+from itertools import islice, pairwise
+from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
+import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from annotation.errors import InputError
-from annotation.records import PathObject, measurements_to_json
+from annotation.geojson.written_behind import WrittenBehind
+from annotation.records import PathObject, nonfinite_name
 
 __all__ = ["feature", "write_feature_collection"]
 
@@ -27,6 +32,12 @@ Color: TypeAlias = list[int] | tuple[int, int, int]
 _encoder = msgspec.json.Encoder()
 _QUPATH_TYPES = {"tma_core": "tmaCore", "slide": "root"}
 _POINT, _LINES, _POLYGON, _MULTI_POINT, _MULTI_LINE, _MULTI_POLYGON = 0, (1, 2), 3, 4, 5, 6
+_AT_ONCE = 1_000
+_SMALL = 100
+"""Outlines of up to so many positions are taken apart together, which is ten times as quick."""
+_BUFFER_BYTES = 1_000_000
+_COMPRESSION = 4
+"""A twentieth larger than at level 6, in half the time."""
 
 
 def write_feature_collection(
@@ -42,7 +53,7 @@ def write_feature_collection(
     path
         Gzipped where it ends in ``.gz``; its folder is made where there is none.
     features
-        Taken one by one. A mapping is written as it is, and holds finite numbers only.
+        Taken some at a time. A mapping is written as it is, and holds finite numbers only.
     foreign_members
         Members of the collection beside its features, such as ``{"metadata": {...}}``.
 
@@ -65,8 +76,11 @@ def write_feature_collection(
     try:
         with part.open("xb") as file:
             if path.suffix.lower() == ".gz":
-                with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
-                    n_written = _write(packed, features, foreign)
+                with (
+                    gzip.GzipFile("", "wb", _COMPRESSION, fileobj=file, mtime=0) as packed,
+                    BufferedWriter(WrittenBehind(packed), _BUFFER_BYTES) as buffered,
+                ):
+                    n_written = _write(buffered, features, foreign)
             else:
                 n_written = _write(file, features, foreign)
         part.replace(path)
@@ -89,14 +103,19 @@ def feature(thing: PathObject, *, color: Color | None = None) -> dict[str, Any]:
     InputError
         The object has no geometry, and QuPath has no object without one.
     """
+    return _feature(thing, _shape(thing, thing.geometry), color)
+
+
+def _feature(thing: PathObject, shape: dict[str, Any], color: Color | None) -> dict[str, Any]:
     extra = thing.extra
     plane = _plane(thing)
     written: dict[str, Any] = {"type": "Feature"}
     if thing.uuid is not None:
         written["id"] = thing.uuid
-    written["geometry"] = _geometry(thing, thing.geometry, plane, extra.get("geometry"))
+    written["geometry"] = _geometry(shape, plane, extra.get("geometry"))
     if thing.nucleus is not None:
-        written["nucleusGeometry"] = _geometry(thing, thing.nucleus, plane, extra.get("nucleus"))
+        nucleus = _shape(thing, thing.nucleus)
+        written["nucleusGeometry"] = _geometry(nucleus, plane, extra.get("nucleus"))
     written["properties"] = _properties(thing, color)
     for key, value in extra.get("feature", {}).items():
         written.setdefault(key, value)
@@ -104,7 +123,7 @@ def feature(thing: PathObject, *, color: Color | None = None) -> dict[str, Any]:
 
 
 def _write(
-    file: BinaryIO | gzip.GzipFile,
+    file: BinaryIO,
     features: Iterable[PathObject | Mapping[str, Any]],
     foreign: Mapping[str, Any],
 ) -> int:
@@ -113,12 +132,38 @@ def _write(
         file.write(_encoder.encode(name) + b":" + _encoder.encode(value) + b",")
     file.write(b'"features":[')
     n_written = 0
-    for item in features:
-        encoded = _encoder.encode(feature(item) if isinstance(item, PathObject) else item)
-        file.write(b",\n" + encoded if n_written else b"\n" + encoded)
-        n_written += 1
+    features = iter(features)
+    while items := list(islice(features, _AT_ONCE)):
+        for written in _built(items):
+            encoded = _encoder.encode(written)
+            file.write(b",\n" + encoded if n_written else b"\n" + encoded)
+            n_written += 1
     file.write(b"\n]}\n")
     return n_written
+
+
+def _built(items: Sequence[PathObject | Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    shapes = _shapes([item for item in items if isinstance(item, PathObject)])
+    for item in items:
+        yield _feature(item, next(shapes), None) if isinstance(item, PathObject) else item
+
+
+def _shapes(things: Sequence[PathObject]) -> Iterator[dict[str, Any]]:
+    """The outline of each object; small ones of one ring, which most are, all at once."""
+    outlines = np.empty(len(things), dtype=object)
+    outlines[:] = [thing.geometry for thing in things]
+    single = (shapely.get_type_id(outlines) == _POLYGON) & ~shapely.is_empty(outlines)
+    single &= shapely.get_num_interior_rings(outlines) == 0
+    single &= shapely.get_num_coordinates(outlines) <= _SMALL
+    xy, owner = shapely.get_coordinates(outlines[single], return_index=True)
+    positions = xy.tolist()
+    ends = np.searchsorted(owner, np.arange(int(single.sum()) + 1)).tolist()
+    rings = (positions[begin:end] for begin, end in pairwise(ends))
+    for thing, alone in zip(things, single.tolist(), strict=True):
+        if alone:
+            yield {"type": "Polygon", "coordinates": [next(rings)]}
+        else:
+            yield _shape(thing, thing.geometry)
 
 
 def _properties(thing: PathObject, color: Color | None) -> dict[str, Any]:
@@ -139,8 +184,8 @@ def _properties(thing: PathObject, color: Color | None) -> dict[str, Any]:
     if thing.locked:
         properties["isLocked"] = True
     measurements = [
-        {"name": name, "value": "NaN" if value is None else value}
-        for name, value in measurements_to_json(thing.measurements).items()
+        {"name": name, "value": value if value is not None and isfinite(value) else _told(value)}
+        for name, value in thing.measurements.items()
     ]
     measurements += extra.get("measurements", [])
     if measurements:
@@ -154,6 +199,10 @@ def _properties(thing: PathObject, color: Color | None) -> dict[str, Any]:
     return properties
 
 
+def _told(value: float | None) -> str:
+    return "NaN" if value is None else nonfinite_name(value)
+
+
 def _plane(thing: PathObject) -> dict[str, int] | None:
     if thing.z == 0 and thing.t == 0 and thing.c is None:
         return None
@@ -161,32 +210,32 @@ def _plane(thing: PathObject) -> dict[str, int] | None:
 
 
 def _geometry(
-    thing: PathObject,
-    geometry: BaseGeometry | None,
-    plane: Mapping[str, int] | None,
-    further: Mapping[str, Any] | None,
+    shape: dict[str, Any], plane: Mapping[str, int] | None, further: Mapping[str, Any] | None
 ) -> dict[str, Any]:
+    if plane is not None:
+        shape["plane"] = plane
+    for key, value in (further or {}).items():
+        shape.setdefault(key, value)
+    return shape
+
+
+def _shape(thing: PathObject, geometry: BaseGeometry | None) -> dict[str, Any]:
     if geometry is None or shapely.is_empty(geometry):
         raise InputError(
             f"object {thing.uuid or thing.name!r} has no geometry, and QuPath has no object "
             "without one; leave it out",
             object=thing.uuid,
         )
-    written = _shape(geometry)
-    if plane is not None:
-        written["plane"] = plane
-    for key, value in (further or {}).items():
-        written.setdefault(key, value)
-    return written
+    return _written_shape(geometry)
 
 
-def _shape(geometry: BaseGeometry) -> dict[str, Any]:
+def _written_shape(geometry: BaseGeometry) -> dict[str, Any]:
     kind = shapely.get_type_id(geometry)
     parts = shapely.get_parts(geometry)
     if kind in (_MULTI_POINT, _MULTI_LINE, _MULTI_POLYGON):
         parts = parts[~shapely.is_empty(parts)]
         if len(parts) == 1:
-            return _shape(parts[0])
+            return _written_shape(parts[0])
     if kind == _POINT:
         return {"type": "Point", "coordinates": _positions(geometry)[0]}
     if kind == _MULTI_POINT:
@@ -199,7 +248,7 @@ def _shape(geometry: BaseGeometry) -> dict[str, Any]:
         return {"type": "Polygon", "coordinates": _rings(geometry)}
     if kind == _MULTI_POLYGON:
         return {"type": "MultiPolygon", "coordinates": [_rings(part) for part in parts]}
-    return {"type": "GeometryCollection", "geometries": [_shape(part) for part in parts]}
+    return {"type": "GeometryCollection", "geometries": [_written_shape(part) for part in parts]}
 
 
 def _rings(polygon: BaseGeometry) -> list[list[list[float]]]:

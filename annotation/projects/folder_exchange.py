@@ -17,6 +17,7 @@ __all__ = [
     "folders_below",
     "give_same_rights",
     "link_files",
+    "replace_file",
     "write_synced",
 ]
 
@@ -61,6 +62,17 @@ def give_same_rights(one: Path, other: Path) -> None:
     with suppress(OSError, AttributeError):  # not our group, or a system without groups
         os.chown(other, -1, was.st_gid)
     other.chmod(was.st_mode & (0o7777 if one.is_dir() == other.is_dir() else 0o666))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Let a file have other content at one moment, with its rights as they are."""
+    new = path.with_name(f".{path.name}.pathquorum")
+    try:
+        write_synced(new, content)
+        give_same_rights(path, new)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def link_files(data: Path, whole: Path, left_out: set[str]) -> bool:

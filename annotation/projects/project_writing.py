@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +31,9 @@ from annotation.projects.files import (
     read_project,
     version_numbers,
 )
-from annotation.projects.folder_exchange import digest_of
+from annotation.projects.folder_exchange import digest_of, replace_file
 from annotation.projects.image_files import find_image
+from annotation.projects.image_metadata import with_metadata
 from annotation.projects.process import QuPathProcess
 from annotation.projects.project_lock import project_lock, refuse_open_windows
 from annotation.projects.recovery import recover, recovery_notes
@@ -68,6 +69,8 @@ class OpenedProject:
     _exchange: Exchange | None = None
     _files: dict[str, bytes] = field(default_factory=dict)
     _seen: dict[Path, str | None] = field(default_factory=dict)
+    _metadata: dict[int, dict[str, str | None]] = field(default_factory=dict)
+    _before: bytes | None = None
 
     def read(self, image: ProjectImage) -> ImageObjects:
         """What an image holds now.
@@ -189,10 +192,14 @@ class OpenedProject:
             if not same:
                 raise _otherwise(image, f"the outline of object {thing.uuid}")
 
+    def change_metadata(self, image: ProjectImage, entries: Mapping[str, str | None]) -> None:
+        """Have entries of an image's metadata set, or taken out where None; nothing changes yet."""
+        self._metadata[image.number] = dict(entries)
+
     @property
     def changed(self) -> bool:
         """Whether anything is to be written."""
-        return bool(self._files)
+        return bool(self._files or self._metadata)
 
     def new_files(self) -> dict[int, tuple[bytes, bytes]]:
         """Data and summary of each image that changes, by number, as they will be."""
@@ -210,33 +217,58 @@ class OpenedProject:
         RefusedError
             The project was changed since it was read; nothing was written.
         """
-        exchange = Exchange(self.project.path, self._files)
-        exchange.stage()
+        exchange = Exchange(self.project.path, self._files) if self._files else None
+        if exchange is not None:
+            exchange.stage()
         self._exchange = exchange
         self._refuse_changed()
-        exchange.commit()
+        if exchange is not None:
+            exchange.commit()
+        if self._metadata:
+            self._commit_metadata()
+
+    def _commit_metadata(self) -> None:
+        path = self.project.path
+        before = path.read_bytes()
+        if _sha256(before) != self._digest:
+            raise self._changed_meanwhile(path)
+        written = with_metadata(path, before, self._metadata)
+        replace_file(path, written)
+        self._before, self._digest = before, _sha256(written)
 
     def _refuse_changed(self) -> None:
         changed = [self.project.path] if digest_of(self.project.path) != self._digest else []
         changed += [path for path, digest in self._seen.items() if digest_of(path) != digest]
         if changed:
-            raise RefusedError(
-                f"{changed[0]} was changed while the push was prepared, so nothing was written; close "
-                "the project in QuPath and push again",
-                target=changed[0],
-            )
+            raise self._changed_meanwhile(changed[0])
+
+    def _changed_meanwhile(self, path: Path) -> RefusedError:
+        return RefusedError(
+            f"{path} was changed while the push was prepared, so nothing was written; close "
+            "the project in QuPath and push again",
+            target=path,
+        )
 
     def undo(self) -> None:
         """Put the old data back, if the new is there."""
+        path = self.project.path
+        if self._before is not None and digest_of(path) == self._digest:
+            replace_file(path, self._before)
+            self._digest = _sha256(self._before)
         if self._exchange is not None:
             self._exchange.undo()
-            self._exchange = None
+        self._forget()
 
     def done(self) -> None:
-        """The new data stays."""
+        """The new data stays; other images may be changed now."""
         if self._exchange is not None:
             self._exchange.clear()
-            self._exchange = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._exchange = self._before = None
+        for prepared in (self._files, self._seen, self._metadata):
+            prepared.clear()
 
 
 @contextmanager

@@ -165,6 +165,8 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
+    # 64 MB, taken as they are needed: an index of a million UUIDs is written all over the place.
+    cursor.execute("PRAGMA cache_size = -65536")
     cursor.close()
 
 

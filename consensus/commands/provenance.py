@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def trace(invocation: Invocation, identifier: str) -> Outcome:
     """Show the reads, credentials and decisions behind ID.
 
     ID is the UUID of a pushed or drawn object, a release's name or manifest SHA-256, a model's name
-    or weights SHA-256, or run:N, dispute:N or read:N.
+    or weights SHA-256, predictions:NAME, or run:N, dispute:N or read:N.
     """
     from consensus.provenance.trace import trace as trace_back
 
@@ -91,6 +92,8 @@ def _show_slide(console: Console, page: dict[str, Any]) -> None:
             f"Release {release['release']}: {release['part']}, {release['manifest_sha256'][:12]}",
             markup=False,
         )
+    for of in page["prediction_runs"]:
+        console.print(_prediction_line(of), markup=False, soft_wrap=True)
     for push in (*page["pushes"], *page["predictions"]):
         console.print(
             f"{push['origin']} in {push['target']}: {counted(push['objects'], 'object')}"
@@ -98,6 +101,14 @@ def _show_slide(console: Console, page: dict[str, Any]) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+def _prediction_line(of: dict[str, Any]) -> str:
+    others = f" and {of['members'] - 1} more" if of["members"] > 1 else ""
+    said = of["state"] if of["reason"] is None else f"{of['state']}, {of['reason']}"
+    if of["predicted"] is not None:
+        said = f"{of['predicted']} ({of['probability'][of['predicted']]:.2f})"
+    return f"Predictions {of['predictions']}, model {of['model']}{others}: {said}"
 
 
 def _read_row(read: dict[str, Any]) -> list[object]:
@@ -143,6 +154,14 @@ def _assisted(made: dict[str, Any]) -> str:
 
 def _show_trace(console: Console, found: dict[str, Any]) -> None:
     console.print(f"{found['id']}: {found['kind']}", markup=False)
+    if "predictions" in found:
+        predicted = found["predictions"]
+        states = Counter(slide["state"] for slide in predicted["slides"])
+        told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        console.print(
+            f"Predictions {predicted['name']} of {predicted['at']:%Y-%m-%d}, slides: {told}",
+            markup=False,
+        )
     if "model" in found:
         model, release = found["model"], found["release"]
         console.print(

@@ -76,6 +76,12 @@ def _show(console: Console, document: dict[str, Any], *, with_reads: bool) -> No
     if document["unread_slides"]:
         names = document["unread_slides"]
         console.print(f"Nobody has read {_some(names)}.", markup=False)
+    predicted = document["predictions"]
+    if predicted["runs"]:
+        console.print(
+            f"{counted(predicted['runs'], 'prediction run')}, slides: {predicted['done']} done, "
+            f"{predicted['failed']} failed, {predicted['waiting']} waiting."
+        )
     for entry in document["protocols"]:
         _show_protocol(console, entry, document["overdue_after_days"], with_reads=with_reads)
 

@@ -27,7 +27,16 @@ from annotation.tables import (
 )
 from consensus.provenance.lineage import lineage
 from consensus.run_kinds import is_triage
-from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute, Release
+from consensus.tables import (
+    ConsensusItem,
+    ConsensusRun,
+    Decision,
+    Dispute,
+    Model,
+    PredictedSlide,
+    PredictionRun,
+    Release,
+)
 
 __all__ = ["slide_page"]
 
@@ -59,6 +68,7 @@ def slide_page(session: Session, name: str) -> dict[str, Any]:
         "releases": _releases(session, slide),
         "pushes": [one for one in pushed if not is_prediction(one["origin"])],
         "predictions": [one for one in pushed if is_prediction(one["origin"])],
+        "prediction_runs": _prediction_runs(session, slide),
     }
 
 
@@ -230,6 +240,31 @@ def _releases(session: Session, slide: Slide) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def _prediction_runs(session: Session, slide: Slide) -> list[dict[str, Any]]:
+    """The prediction runs that the slide went into, and what they said of it."""
+    rows = session.execute(
+        select(PredictionRun, PredictedSlide, Model.name)
+        .join(PredictedSlide, PredictedSlide.run_id == PredictionRun.id)
+        .join(Model, PredictionRun.model_id == Model.id)
+        .where(PredictedSlide.slide_id == slide.id)
+        .order_by(PredictionRun.id)
+    )
+    return [
+        {
+            "predictions": run.name,
+            "model": model,
+            "members": len(run.members),
+            "at": run.at,
+            "state": row.state,
+            "reason": row.reason,
+            "predicted": None if row.result is None else row.result.get("predicted"),
+            "probability": None if row.result is None else row.result.get("probability"),
+            "output_sha256": row.output_sha256,
+        }
+        for run, row, model in rows
+    ]
 
 
 def _pushes(session: Session, slide: Slide) -> list[dict[str, Any]]:

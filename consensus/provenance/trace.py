@@ -10,23 +10,25 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.errors import UnknownNameError
-from annotation.pulled_digests import PULLED
 from annotation.tables import (
     Annotation,
-    Annotator,
-    Event,
-    ProtocolVersion,
-    PullRead,
     PushedObject,
     Read,
     Revision,
     Slide,
 )
+from consensus.prediction_runs import find_prediction_run, run_of_origin
+from consensus.provenance.run_sources import reads_behind, release_entry, run_sources
 from consensus.push_regions import origin_of
-from consensus.run_kinds import is_triage
-from consensus.runs import last_pull_before
-from consensus.study.counted_reads import counted_reads
-from consensus.tables import ConsensusItem, ConsensusRun, Decision, Dispute, Model, Release
+from consensus.tables import (
+    ConsensusItem,
+    ConsensusRun,
+    Dispute,
+    Model,
+    PredictedSlide,
+    PredictionRun,
+    Release,
+)
 
 __all__ = ["trace"]
 
@@ -41,8 +43,8 @@ def trace(session: Session, identifier: str) -> dict[str, Any]:
     ----------
     identifier
         The UUID of a pushed or a drawn object, a release's name or its manifest's SHA-256, a
-        model's name or its weights' SHA-256, or ``run:N``, ``dispute:N``, ``read:N``. Where a
-        release has a model's name, ``model:NAME`` means the model.
+        model's name or its weights' SHA-256, ``predictions:NAME`` (or its number), or ``run:N``,
+        ``dispute:N``, ``read:N``. Where a release has a model's name, ``model:NAME`` means the model.
 
     Raises
     ------
@@ -52,6 +54,9 @@ def trace(session: Session, identifier: str) -> dict[str, Any]:
     kind, _, number = identifier.partition(":")
     if kind in _NUMBERED and number.isdecimal() and len(number) < 16:
         return _numbered(session, kind, int(number))
+    if kind == "predictions":
+        predicted = find_prediction_run(session, number)
+        return {"id": identifier, "kind": "prediction run", **_prediction(session, predicted)}
     if _UUID.match(identifier.lower()):
         return _of_object(session, identifier.lower())
     release = session.scalars(
@@ -64,8 +69,8 @@ def trace(session: Session, identifier: str) -> dict[str, Any]:
     return {
         "id": identifier,
         "kind": "release",
-        **_release(release),
-        **_run(session, release.run_id),
+        **release_entry(release),
+        **run_sources(session, release.run_id),
     }
 
 
@@ -76,11 +81,14 @@ def _of_model(session: Session, identifier: str) -> dict[str, Any]:
     ).first()
     if model is None:
         raise _unknown(identifier)
+    return {"id": identifier, "kind": "model", **_model(session, model)}
+
+
+def _model(session: Session, model: Model) -> dict[str, Any]:
+    """A model with the release that it learnt, and what is behind that."""
     release = session.get_one(Release, model.release_id)
     baseline = None if model.baseline_id is None else session.get_one(Model, model.baseline_id)
     return {
-        "id": identifier,
-        "kind": "model",
         "model": {
             "model": model.name,
             "at": model.at,
@@ -92,8 +100,42 @@ def _of_model(session: Session, identifier: str) -> dict[str, Any]:
             "weights_sha256": model.weights_sha256,
             "software_version": model.software_version,
         },
-        **_release(release),
-        **_run(session, release.run_id),
+        **release_entry(release),
+        **run_sources(session, release.run_id),
+    }
+
+
+def _prediction(
+    session: Session, run: PredictionRun, slide_id: int | None = None
+) -> dict[str, Any]:
+    """A prediction run, of one slide or all, with its model and what is behind that."""
+    wanted = select(PredictedSlide, Slide.name).join(Slide, PredictedSlide.slide_id == Slide.id)
+    wanted = wanted.where(PredictedSlide.run_id == run.id).order_by(Slide.name)
+    if slide_id is not None:
+        wanted = wanted.where(PredictedSlide.slide_id == slide_id)
+    return {
+        "predictions": {
+            "name": run.name,
+            "number": run.id,
+            "at": run.at,
+            "members": run.members,
+            "settings_sha256": run.settings_sha256,
+            "folder": run.folder,
+            "software_version": run.software_version,
+            "slides": [
+                {
+                    "slide": name,
+                    "state": row.state,
+                    "reason": row.reason,
+                    "finished_at": row.finished_at,
+                    "predicted": None if row.result is None else row.result.get("predicted"),
+                    "output_sha256": row.output_sha256,
+                    "regions_sha256": row.regions_sha256,
+                }
+                for row, name in session.execute(wanted)
+            ],
+        },
+        **_model(session, session.get_one(Model, run.model_id)),
     }
 
 
@@ -101,15 +143,15 @@ def _numbered(session: Session, kind: str, number: int) -> dict[str, Any]:
     identifier = f"{kind}:{number}"
     found = session.get(_NUMBERED[kind], number)
     if isinstance(found, ConsensusRun):
-        return {"id": identifier, "kind": kind, **_run(session, found.id)}
+        return {"id": identifier, "kind": kind, **run_sources(session, found.id)}
     if isinstance(found, Dispute):
         return {
             "id": identifier,
             "kind": kind,
-            **_run(session, found.run_id, slides={found.slide_id}, items={found.item_id}),
+            **run_sources(session, found.run_id, slides={found.slide_id}, items={found.item_id}),
         }
     if isinstance(found, Read):
-        return {"id": identifier, "kind": kind, "reads": _reads(session, [found.id], None)}
+        return {"id": identifier, "kind": kind, "reads": reads_behind(session, [found.id], None)}
     raise _unknown(identifier)
 
 
@@ -131,6 +173,9 @@ def _of_object(session: Session, uuid: str) -> dict[str, Any]:
             "taken_back_at": pushed.reverted_at,
         },
     }
+    predicted = run_of_origin(session, pushed.origin)
+    if predicted is not None:
+        return {**found, **_prediction(session, predicted, pushed.slide_id)}
     run = next(
         (
             row
@@ -142,7 +187,7 @@ def _of_object(session: Session, uuid: str) -> dict[str, Any]:
     if run is None:
         return found
     behind = _items_under(session, run, pushed)
-    return {**found, **_run(session, run.id, slides={pushed.slide_id}, items=behind)}
+    return {**found, **run_sources(session, run.id, slides={pushed.slide_id}, items=behind)}
 
 
 def _items_under(session: Session, run: ConsensusRun, pushed: PushedObject) -> set[int]:
@@ -196,133 +241,17 @@ def _drawn(session: Session, uuid: str) -> dict[str, Any]:
             }
             for annotation, revision in rows
         ],
-        "reads": _reads(session, sorted({annotation.read_id for annotation, _ in rows}), None),
-    }
-
-
-def _run(
-    session: Session,
-    number: int,
-    *,
-    slides: set[int] | None = None,
-    items: set[int] | None = None,
-) -> dict[str, Any]:
-    """A run with the reads that it fused and the decisions on it, of some slides and items."""
-    run = session.get_one(ConsensusRun, number)
-    protocol = session.get_one(ProtocolVersion, run.protocol_id)
-    last_pull = last_pull_before(session, run)
-    counted, excluded = counted_reads(session, protocol, last_pull)
-    wanted = [r.read for r in counted if slides is None or r.slide.id in slides]
-    return {
-        "run": {
-            "run": run.id,
-            "at": run.at,
-            "method": run.method,
-            "input_digest": run.input_digest,
-            "software_version": run.software_version,
-            **({"triage": run.parameters} if is_triage(run) else {}),
-        },
-        "protocol": {
-            "name": protocol.name,
-            "version": protocol.version,
-            "sha256": protocol.sha256,
-            "signed": protocol.signed_at is not None,
-        },
-        "reads": _reads(session, wanted, last_pull),
-        "excluded_reads": sorted(read.read for read in excluded),
-        "decisions": _decisions(session, run, slides, items),
-        # Decisions on a triage that the run counts as ratings.
-        "ai_assisted": run.summary.get("ai_assisted", []),
-        "releases": [
-            _release(row)["release"]
-            for row in session.scalars(select(Release).where(Release.run_id == run.id))
-        ],
-    }
-
-
-def _reads(session: Session, reads: list[int], as_of_pull: int | None) -> list[dict[str, Any]]:
-    rows = session.execute(
-        select(Read, Annotator, Slide.name, PullRead)
-        .join(Annotator, Read.annotator_id == Annotator.id)
-        .join(Slide, Read.slide_id == Slide.id)
-        .join(PullRead, PullRead.read_id == Read.id)
-        .where(Read.id.in_(reads))
-        .order_by(Read.id, PullRead.id)
-    )
-    last: dict[int, dict[str, Any]] = {}
-    for read, annotator, slide, pulled in rows:
-        if as_of_pull is not None and pulled.pull_id > as_of_pull:
-            continue
-        held = (pulled.circumstances or {}).get("entitlement") or {}
-        last[read.id] = {
-            "read": read.id,
-            "slide": slide,
-            "annotator": annotator.handle,
-            "role": held.get("role"),
-            "credentials": held.get("credentials"),
-            "read_date": pulled.read_date,
-            "based_on": read.based_on_id,
-            "pull": pulled.pull_id,
-            "source_sha256": pulled.source_sha256,
-            "event": _pull_event(session, pulled.pull_id),
-        }
-    return list(last.values())
-
-
-def _pull_event(session: Session, pull: int) -> int | None:
-    return session.scalar(
-        select(Event.id)
-        .where(Event.subject == f"pull:{pull}", Event.action == PULLED)
-        .order_by(Event.id)
-        .limit(1)
-    )
-
-
-def _decisions(
-    session: Session, run: ConsensusRun, slides: set[int] | None, items: set[int] | None
-) -> list[dict[str, Any]]:
-    rows = session.execute(
-        select(Decision, Dispute, Annotator.handle, Slide.name)
-        .join(Dispute, Decision.dispute_id == Dispute.id)
-        .join(Slide, Dispute.slide_id == Slide.id)
-        .outerjoin(Annotator, Decision.by_id == Annotator.id)
-        .where(Dispute.run_id == run.id)
-        .order_by(Decision.id)
-    )
-    return [
-        {
-            "decision": decision.id,
-            "dispute": dispute.id,
-            "slide": slide,
-            "at": decision.at,
-            "by": handle,
-            "answer": decision.answer,
-            "class": decision.path_class,
-            "reason": decision.reason,
-            "inherited_from": decision.inherited_from_id,
-            "ai_assisted": is_triage(run),
-        }
-        for decision, dispute, handle, slide in rows
-        if (slides is None or dispute.slide_id in slides)
-        and (items is None or dispute.item_id in items)
-    ]
-
-
-def _release(row: Release) -> dict[str, Any]:
-    return {
-        "release": {
-            "release": row.name,
-            "at": row.at,
-            "manifest_sha256": row.manifest_sha256,
-            "up_to_event": row.up_to_event_id,
-        }
+        "reads": reads_behind(
+            session, sorted({annotation.read_id for annotation, _ in rows}), None
+        ),
     }
 
 
 def _unknown(identifier: str) -> UnknownNameError:
     return UnknownNameError(
         f"nothing on record is {identifier!r}; give the UUID of an object, a release's name or "
-        "manifest SHA-256, a model's name or weights SHA-256, or run:N, dispute:N or read:N",
+        "manifest SHA-256, a model's name or weights SHA-256, predictions:NAME, or run:N, dispute:N or "
+        "read:N",
         kind="id",
         name=identifier,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -251,3 +252,7 @@ def test_a_derived_uuid_depends_on_place_content_and_ordinal() -> None:
     assert len(made) == 8
     assert derive_uuid("A", b"x" * 16, 0) in made
     assert derive_uuid("A", b"x" * 16, 0) == "8ae7a9ec-b104-5336-a075-6bc792a41a1a"
+    place = uuid.uuid5(uuid.NAMESPACE_URL, "pathquorum:B")
+    for ordinal in range(100):
+        expected = str(uuid.uuid5(place, f"{b'y'.hex() * 16}:{ordinal}"))
+        assert derive_uuid("B", b"y" * 16, ordinal) == expected

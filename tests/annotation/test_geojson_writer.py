@@ -19,6 +19,7 @@ from annotation.digests import content_digests, geometry_digests
 from annotation.errors import InputError
 from annotation.geojson.export import open_export
 from annotation.geojson.writer import feature, write_feature_collection
+from annotation.geojson.written import read_back
 from annotation.records import PathObject
 
 UUID = "26b06e11-096e-4cc2-b7dc-8441bcf74cb1"
@@ -231,3 +232,64 @@ def test_others_may_read_the_file(tmp_path: Path) -> None:
     (tmp_path / "any").touch()
     write_feature_collection(tmp_path / "slide.geojson", [])
     assert (tmp_path / "slide.geojson").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+def test_a_disk_that_fails_while_more_is_made_fails_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compressing goes on in a thread of its own, whose fault must not be lost."""
+
+    def full(*_: object) -> int:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(gzip.GzipFile, "write", full)
+    thing = PathObject(UUID, "annotation", None, None, False, SQUARE)
+    with pytest.raises(OSError, match="no space left"):
+        write_feature_collection(tmp_path / "full.geojson.gz", [thing] * 10_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_small_outlines_by_the_thousand_and_large_ones_keep_their_order(tmp_path: Path) -> None:
+    """Those of one ring are taken apart together; among them stand holes, points and long rings."""
+    outlines: list[shapely.Geometry] = []
+    for i in range(1100):
+        outlines.append(shapely.box(i, 0, i + 1, 1))
+        if i % 100 == 0:
+            hole = shapely.box(20, 20, 30 + i / 1000, 30).exterior.coords
+            outlines += [shapely.Polygon(SQUARE.exterior.coords, [hole]), shapely.Point(i, 7)]
+            outlines.append(shapely.Point(i, 0).buffer(5, quad_segs=50))
+    things = [PathObject(None, "annotation", None, None, False, one) for one in outlines]
+    path = tmp_path / "many.geojson.gz"
+    assert write_feature_collection(path, things) == len(outlines)
+    found = [thing.geometry for batch in open_export(path).batches() for thing in batch.objects]
+    assert geometry_digests(found) == geometry_digests(outlines)
+
+
+@pytest.mark.parametrize("name", ["ours.geojson", "ours.geojson.gz"])
+def test_reading_back_finds_what_is_there_and_nothing_in_a_file_that_is_not_whole(
+    tmp_path: Path, name: str
+) -> None:
+    things = [
+        PathObject(UUID.replace("26b0", f"{i:04x}"), "annotation", "A: B", None, False, SQUARE)
+        for i in range(30)
+    ]
+    path = tmp_path / name
+    write_feature_collection(path, things, foreign_members={"metadata": {"key": "[\n]}"}})
+    found = read_back(path)
+    assert found is not None
+    (outline,) = geometry_digests([SQUARE])
+    assert list(found) == [(thing.uuid, "A: B", outline) for thing in things]
+    whole = path.read_bytes()
+    text = gzip.decompress(whole) if path.suffix == ".gz" else whole
+    cut = [whole[:end] for end in (0, 10, len(whole) // 2, len(whole) - 1)]
+    spoiled = [
+        text[:-3],
+        text + b"more",
+        text.replace(b"110.0", b"x", 1),
+        text.replace(b"110.0", b"1e999", 1),
+    ]
+    if path.suffix == ".gz":
+        spoiled = [gzip.compress(one) for one in spoiled]
+    for content in (*cut, *spoiled):
+        path.write_bytes(content)
+        assert read_back(path) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +213,8 @@ def test_another_content_never_replaces_ours_until_it_is_taken_back(
 def test_a_file_that_reads_back_otherwise_fails_the_push(
     store: Store, content: list[SlideObjects], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_short(path: Path, objects: list[PathObject]) -> None:
-        write(path, objects[:-1])
+    def cut_short(path: Path, objects: Iterable[PathObject], **options: Any) -> None:
+        write(path, list(objects)[:-1], **options)
 
     write = annotation.staged_files.write_feature_collection
     monkeypatch.setattr(annotation.staged_files, "write_feature_collection", cut_short)
@@ -331,3 +331,17 @@ def test_what_was_pushed_counts_as_ours_when_it_is_pulled(
     assert result.status == 0, result.err
     (read,) = result.json["reads"]
     assert (read["objects"], read["ours"], read["added"]) == (3, 2, 1)
+
+
+def test_many_objects_in_a_compressed_file_are_all_known_again(
+    study: Callable[..., CommandResult], store: Store, tmp_path: Path
+) -> None:
+    """More than are looked up in one statement, read in one batch and written in another."""
+    objects = [thing(0, geometry=shapely.box(i / 4, 0, i / 4 + 9, 9)) for i in range(2600)]
+    push(store, tmp_path / "out", ORIGIN, [SlideObjects(1, "S1", objects)], compress=True)
+    path = tmp_path / "out" / "S1.geojson.gz"
+    assert [row.uuid for row in stored(store)] == [one.uuid for one in objects]
+    result = study("pull", path, "--annotator", "P1", "--protocol", "prostate", "--json")
+    assert result.status == 0, result.err
+    (read,) = result.json["reads"]
+    assert (read["objects"], read["ours"]) == (2600, 2600)

@@ -58,7 +58,7 @@ OURS = (
     + PROJECT
     + """
 from collections import Counter
-import annotation.project_push as pushing
+import annotation.image_push as pushing
 from annotation.projects.exchange import Exchange
 from annotation.projects.project_writing import OpenedProject
 from annotation.push import SlideObjects, push

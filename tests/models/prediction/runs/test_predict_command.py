@@ -72,6 +72,12 @@ def test_slides_are_predicted_and_a_second_time_kept(
     assert not (a.probability == b.probability).all()
     assert "Largest probability" in (run / PAGE).read_text(encoding="utf-8")
     assert pathquorum("audit", "verify").status == 0
+    # What `predict` leaves is what `push` takes.
+    to = ("--to", tmp_path / "pushed", "--tiles", "--gzip", "--json")
+    pushed = pathquorum("push", "--predictions", "run", *to)
+    assert pushed.status == 0, pushed.err
+    regions_drawn = sum(len(read_regions(regions_path(run, name))[1]) for name in ("a", "b"))
+    assert pushed.json["pushed"] == len(a.coordinates) + len(b.coordinates) + regions_drawn
     explained = predict(
         "--slides", "a", "--passes", 4, "--explain", tmp_path / "pages", to="explained"
     )
