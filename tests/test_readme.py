@@ -26,8 +26,13 @@ README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 ELLIPSIS = "..."
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+PAGES = "\n".join(
+    path.read_text(encoding="utf-8") for path in sorted((PROJECT_ROOT / "docs").glob("*.md"))
+)
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def shown_after(command: str) -> list[str]:
@@ -122,7 +127,7 @@ def test_the_page_for_pathologists_shows_a_picture_of_each_step(
 def test_every_command_shown_is_one_that_exists() -> None:
     """Each `pathquorum` line names a command and options that are there."""
     known = dict(EVERY_COMMAND)
-    lines = [line for block in blocks("console") for line in block.splitlines()]
+    lines = [line for block in blocks("console", README + PAGES) for line in block.splitlines()]
     shown = [line.partition("pathquorum ")[2] for line in lines if line.startswith("$ pathquorum ")]
     assert len(shown) > 20
     for text in shown:

@@ -28,8 +28,14 @@ from annotation.geojson.writer import write_feature_collection
 __all__ = ["DemoStudy", "prepare_folder"]
 
 MARKER = ".pathquorum-demo"
-TILE_MPP, TILE_PX, EPOCHS = 4, 32, 20
+TILE_MPP, TILE_PX = 4, 32
 """Of the model: tiles of 128 um, few enough for a minute on two cores."""
+TRAINING = "[training]\nepochs = 40\nlearning_rate = 0.003\n[model]\ndropout = 0.25   # predictions are passes with it\n"
+READ, NEW = 12, 6
+"""Slides that are read, and that come in later."""
+MOST = 5
+"""Regions that a person looks at."""
+SPLIT = "train=0.5,val=0.1,calibration=0.25,test=0.15"
 
 READ_DATE = "2026-03-02"
 LEAD = "lead"
@@ -73,14 +79,16 @@ class DemoStudy:
 
     def walk(self) -> dict[str, Any]:
         """The whole way; returns what was made and where it lies."""
-        slides = demo_slides(self.seed)
+        slides, new = _parted(demo_slides(self.seed, READ + NEW))
         self._register(slides)
         self._read(slides)
         self._tell("\nHow far do they agree?")
         self._show("agreement", "--protocol", "demo")
         run = self._adjudicate(slides)
         made = self._release(run)
-        made |= self._learn(str(made["release"]))
+        if self._can_learn():
+            made |= self._learn(str(made["release"]))
+            made |= self._predict(new)
         self._tell(
             "\nWhat stands behind the training set, who did what, and is the trail unbroken?"
         )
@@ -112,14 +120,18 @@ class DemoStudy:
         )  # fmt: skip
         self._quiet("annotator", "add", LEAD, "--role", "lead")
         self._show("protocol", "sign", "demo", "--version", "1", "--by", LEAD)
-        (self.folder / "slides").mkdir()
+        self._add(slides)
+
+    def _add(self, slides: tuple[DemoSlide, ...]) -> None:
+        folder = self.folder / "slides"
+        folder.mkdir(exist_ok=True)
         for slide in slides:
-            path = write_slide(slide, self.folder / "slides")
+            path = write_slide(slide, folder)
             self._quiet(
                 "slide", "add", path, "--patient", slide.patient, "--site", slide.site,
                 "--scanner", "none, drawn", "--stain", "HE, drawn",
             )  # fmt: skip
-        self._tell(f"$ pathquorum slide add {self.folder / 'slides'}/...   ({len(slides)} slides)")
+        self._tell(f"$ pathquorum slide add {folder}/...   ({len(slides)} slides)")
 
     def _read(self, slides: tuple[DemoSlide, ...]) -> None:
         self._tell("\nEach draws in QuPath and exports GeoJSON; pull brings it into the store.")
@@ -173,7 +185,9 @@ class DemoStudy:
     def _release(self, run: int) -> dict[str, Any]:
         self._tell("\nFreeze a training set, write the report, and put the consensus into QuPath.")
         folder = self.folder
-        release = self._quiet("release", "create", "demo-1", "--run", run, tell=True)
+        release = self._quiet(
+            "release", "create", "demo-1", "--run", run, "--split", SPLIT, tell=True
+        )
         for form in ("geojson", "masks"):
             self._quiet(
                 "release", "export", "demo-1", "--format", form,
@@ -199,29 +213,34 @@ class DemoStudy:
             "qupath": str(folder / "qupath"),
         }
 
+    def _can_learn(self) -> bool:
+        """Whether the packages for models are installed."""
+        if importlib.util.find_spec("torch") is not None:
+            return True
+        self._tell(
+            "\nModels need further packages: `pip install 'pathquorum[models]'`, then run the demo "
+            "again."
+        )
+        return False
+
     def _learn(self, release: str) -> dict[str, Any]:
-        """Train a model on the release, where the packages for that are installed."""
-        if importlib.util.find_spec("torch") is None:
-            self._tell(
-                "\nModels need further packages: `pip install 'pathquorum[models]'`, then run the "
-                "demo again."
-            )
-            return {}
+        """Train a model on the release."""
         self._tell(
             "\nTrain on it: a small encoder on the slides' own tiles, then a classifier of tiles that "
             "learns how\neach rater errs, beside one that takes the majority's word. Judge both on "
             "patients not seen."
         )
-        features, model, judged = (
-            self.folder / name for name in ("features", "model", "evaluation")
+        features, model, judged, config = (
+            self.folder / name for name in ("features", "model", "evaluation", "train.toml")
         )
+        config.write_text(TRAINING, encoding="utf-8")
         self._quiet(
             "encode", "--release", release, "--encoder", "self-supervised", "--mpp", TILE_MPP,
             "--size", TILE_PX, "--device", "cpu", "--to", features, tell=True,
         )  # fmt: skip
         self._quiet(
             "train", "--release", release, "--features", features, "--model", "tile-mlp",
-            "--method", "em-net", "--epochs", EPOCHS, "--device", "cpu", "--name", "grader",
+            "--method", "em-net", "--config", config, "--device", "cpu", "--name", "grader",
             "--to", model, tell=True,
         )  # fmt: skip
         self._show(
@@ -229,6 +248,31 @@ class DemoStudy:
             "--device", "cpu", "--to", judged,
         )  # fmt: skip
         return {"model": str(model), "card": str(judged / "card.html")}
+
+    def _predict(self, new: tuple[DemoSlide, ...]) -> dict[str, Any]:
+        """Predict slides that nobody has read, and bring what the model doubts to a person."""
+        self._tell(
+            f"\n{len(new)} slides of other patients come in. Predict them; what the model is not sure of "
+            "is a\ndispute for the adjudicator, what it says goes into QuPath, and somebody notices "
+            "should slides change."
+        )
+        self._add(new)
+        run, qupath, listed, watched = (
+            self.folder / name for name in ("night", "qupath-predictions", "triage", "drift")
+        )
+        self._show(
+            "predict", "--model", "grader", "--all", "--encoder", self.folder / "features" / "encoder",
+            "--passes", 20, "--device", "cpu", "--to", run,
+        )  # fmt: skip
+        # A target would need more patients than these: nothing is shown by the least sure ones.
+        self._show(
+            "triage", "--predictions", run.name, "--positive", "High grade", "--measure", "entropy",
+            "--most", MOST, "--to", listed,
+        )  # fmt: skip
+        pushed = self._quiet("push", "--predictions", run.name, "--to", qupath, tell=True)
+        self._tell(f"  {pushed['pushed']} regions; drag a file onto its slide")
+        self._show("drift", "--predictions", run.name, "--to", watched)
+        return {"predictions": str(run), "triage": str(listed), "drift": str(watched)}
 
     def _show(self, *arguments: object) -> None:
         """Run a command and let it print."""
@@ -253,3 +297,8 @@ class DemoStudy:
             raise PathquorumError(
                 f"the demo stopped at `pathquorum {shlex.join(words)}`; see the line above"
             )
+
+
+def _parted(slides: tuple[DemoSlide, ...]) -> tuple[tuple[DemoSlide, ...], tuple[DemoSlide, ...]]:
+    """Those that are read, and those that come in later."""
+    return slides[:READ], slides[READ:]

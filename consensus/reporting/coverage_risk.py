@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_coverage_risk"]
+__all__ = ["automatic_share", "draw_coverage_risk"]
 
 _INK, _SOFT = "#1b1f24", "#8a929b"
 _LINES: Final = (
@@ -18,6 +18,13 @@ _LINES: Final = (
     ("#00663A", (0, (2, 2)), 1.4),
 )
 """Of the measure that decides and of the plain ones: told apart in greys as well."""
+
+
+def automatic_share(figures: Mapping[str, Any]) -> float:
+    """The share of units that a triage leaves to the model: of calibration, else of what it triaged."""
+    fitted = figures["calibration"]
+    share = (figures["triaged"] if fitted is None else fitted)["automatic_share"]
+    return 1.0 if share is None else float(share)
 
 
 def draw_coverage_risk(

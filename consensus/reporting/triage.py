@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from annotation.tables import ProtocolVersion
 from consensus.queue.decisions import answers_in_force
-from consensus.reporting.coverage_risk import draw_coverage_risk
+from consensus.reporting.coverage_risk import automatic_share, draw_coverage_risk
 from consensus.reporting.numbers import (
     MARKS,
     MINUS,
@@ -70,7 +70,7 @@ def triage_sections(session: Session, row: ProtocolVersion) -> list[TriageSectio
 def _section(session: Session, run: ConsensusRun) -> TriageSection:
     figures = run.summary["triage"]
     curves = figures["coverage_risk"]
-    share = figures["calibration"]["automatic_share"]
+    share = automatic_share(figures)
     decided = len(answers_in_force(session, run))
     disputes = session.scalar(
         select(func.count()).select_from(Dispute).where(Dispute.run_id == run.id)
@@ -116,6 +116,17 @@ def _decimals(value: float) -> str:
 
 def _facts(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     target, fitted, triaged = figures["target"], figures["calibration"], figures["triaged"]
+    if fitted is None:
+        return [
+            ("Asked for", f"the {count_text(target['most'])} {figures['unit']} least sure"),
+            ("Escalated", f"by {figures['measure']}, the largest first"),
+            ("Shown", "nothing: how much the model misses among the others is not known"),
+            (
+                "Left to the model",
+                f"{count_text(triaged['automatic'])} of {count_text(triaged['units'])} triaged "
+                f"{figures['unit']}",
+            ),
+        ]
     found, automatic = fitted["sensitivity"], fitted["automatic"]
     threshold = fitted["threshold"]
     return [

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     "--confidence", type=float, default=0.95, show_default=True, help="Of its one-sided bound."
 )
 @click.option(
+    "--most",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Escalate the N least sure instead, and show nothing by that.",
+)
+@click.option(
     "--measure",
     type=click.Choice(
         ["mutual-information", "entropy", "variance", "max-probability", "max-softmax",
@@ -69,6 +75,7 @@ def triage(
     positive: str,
     target: str,
     confidence: float,
+    most: int | None,
     measure: str,
     unit: str | None,
     folder: Path | None,
@@ -98,6 +105,7 @@ def triage(
         measure=measure,
         unit=unit,
         bootstrap=bootstrap,
+        most=most,
     )
     document = make_triage(invocation.store, request, folder=folder, dry_run=dry_run)
     for note in document["notes"]:
@@ -118,17 +126,44 @@ def _sensitivity(target: str) -> float:
 
 
 def _show(console: Console, document: dict[str, Any]) -> None:
-    unit, fitted, triaged = document["unit"], document["calibration"], document["triaged"]
-    found, automatic, target = fitted["sensitivity"], fitted["automatic"], document["target"]
-    threshold = document["threshold"]
-    rule = f"{document['measure']} {threshold:.4g} or more" if threshold is not None else "nothing"
+    unit, triaged = document["unit"], document["triaged"]
     console.print(
-        f"Model {document['model']}, predictions {document['predictions']}: {rule} is escalated, "
-        f"{triaged['escalated']} of {triaged['units']} {unit}; {triaged['automatic']} are left to the "
-        "model.",
+        f"Model {document['model']}, predictions {document['predictions']}: {_rule(document)} "
+        f"escalated, {triaged['escalated']} of {triaged['units']} {unit}; {triaged['automatic']} are "
+        "left to the model.",
         markup=False,
         soft_wrap=True,
     )
+    if document["calibration"] is None:
+        console.print("How much the model misses among them is not known.")
+    else:
+        _show_calibration(console, document)
+    _show_curves(console, document["coverage_risk"])
+    if document["triage"] is None:
+        console.print("A dry run: nothing was stored.")
+    elif not document["added"]:
+        console.print(
+            f"Triage {document['triage']} holds this already; nothing was added.", markup=False
+        )
+    else:
+        console.print(
+            f"Triage {document['triage']}: {counted(document['added'], 'dispute')}, "
+            f"{document['inherited']} decided before. Next: `pathquorum adjudicate list --run "
+            f"{document['triage']}`.",
+            markup=False,
+        )
+
+
+def _rule(document: dict[str, Any]) -> str:
+    if document["calibration"] is None:
+        return f"the least sure by {document['measure']} are"
+    if document["threshold"] is None:
+        return "nothing is"
+    return f"{document['measure']} {document['threshold']:.4g} or more is"
+
+
+def _show_calibration(console: Console, document: dict[str, Any]) -> None:
+    unit, fitted, target = document["unit"], document["calibration"], document["target"]
     rows: list[list[object]] = [
         [
             what, one["patients"], one["caught"],
@@ -136,8 +171,8 @@ def _show(console: Console, document: dict[str, Any]) -> None:
             f"{one['positives_caught']} of {one['positives']}",
         ]
         for what, one in (
-            ("escalated or called positive", found),
-            ("called positive, of the automatic", automatic),
+            ("escalated or called positive", fitted["sensitivity"]),
+            ("called positive, of the automatic", fitted["automatic"]),
         )
     ]  # fmt: skip
     console.print(
@@ -156,20 +191,6 @@ def _show(console: Console, document: dict[str, Any]) -> None:
         markup=False,
         soft_wrap=True,
     )
-    _show_curves(console, document["coverage_risk"])
-    if document["triage"] is None:
-        console.print("A dry run: nothing was stored.")
-    elif not document["added"]:
-        console.print(
-            f"Triage {document['triage']} holds this already; nothing was added.", markup=False
-        )
-    else:
-        console.print(
-            f"Triage {document['triage']}: {counted(document['added'], 'dispute')}, "
-            f"{document['inherited']} decided before. Next: `pathquorum adjudicate list --run "
-            f"{document['triage']}`.",
-            markup=False,
-        )
 
 
 def _show_curves(console: Console, curves: dict[str, Any]) -> None:

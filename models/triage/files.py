@@ -13,7 +13,7 @@ import msgspec
 from annotation.audit import quoted_cell
 from annotation.errors import InputError
 from annotation.paths import replacing
-from consensus.reporting.coverage_risk import draw_coverage_risk
+from consensus.reporting.coverage_risk import automatic_share, draw_coverage_risk
 
 __all__ = ["require_free", "write_files"]
 
@@ -29,7 +29,7 @@ def require_free(folder: Path) -> None:
 
 def write_files(folder: Path, document: Mapping[str, Any]) -> list[str]:
     """Write the files of a triage into a folder, and give their names; what stands there is replaced."""
-    share = document["calibration"]["automatic_share"]
+    share = automatic_share(document)
     encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
     contents = {
         _DOCUMENT: encoded + b"\n",

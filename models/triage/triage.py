@@ -42,6 +42,8 @@ class Request:
         ``slides`` or ``regions``; None takes the release's.
     bootstrap
         Replicates over patients, for the curves.
+    most
+        Escalate so many, the least sure first, and show nothing by that; None fits a threshold.
     """
 
     predictions: str
@@ -51,6 +53,7 @@ class Request:
     measure: str
     unit: str | None = None
     bootstrap: int = 1000
+    most: int | None = None
 
 
 def triage(
@@ -117,8 +120,15 @@ def _compute(session: Session, request: Request) -> _Computed:
     else:
         judged = judged_regions(gathered, request.positive, request.measure)
         candidates = candidate_regions(gathered, request.positive, request.measure)
-    fitted = fit_threshold(judged.labelled, request.aim)
-    is_escalated = [one.uncertainty >= fitted.threshold for one in candidates]
+    if request.most is None:
+        fitted = fit_threshold(judged.labelled, request.aim)
+        rule = fitted.to_dict()["threshold"]
+        is_escalated = [one.uncertainty >= fitted.threshold for one in candidates]
+    else:
+        fitted, rule = None, None
+        least_sure = sorted(range(len(candidates)), key=lambda n: -candidates[n].uncertainty)
+        taken = set(least_sure[: request.most])
+        is_escalated = [number in taken for number in range(len(candidates))]
     chosen = [one for one, takes in zip(candidates, is_escalated, strict=True) if takes]
     if gathered.unit == "slides":
         places = escalated_slides(chosen, gathered.asked, gathered.release.classes)
@@ -138,9 +148,9 @@ def _compute(session: Session, request: Request) -> _Computed:
         "release": gathered.release.name,
         "unit": gathered.unit,
         "measure": request.measure,
-        "threshold": fitted.to_dict()["threshold"],
+        "threshold": rule,
         "positive": list(request.positive),
-        "target": {"sensitivity": request.aim.sensitivity, "confidence": request.aim.confidence},
+        "target": _target(request),
         "seed": request.aim.seed,
     }
     triaged = Triaged(
@@ -161,6 +171,12 @@ def _compute(session: Session, request: Request) -> _Computed:
     return _Computed(triaged, document)
 
 
+def _target(request: Request) -> dict[str, Any]:
+    if request.most is not None:
+        return {"most": request.most}
+    return {"sensitivity": request.aim.sensitivity, "confidence": request.aim.confidence}
+
+
 def _check(request: Request) -> None:
     for what, value in (
         ("--target sensitivity", request.aim.sensitivity),
@@ -173,7 +189,7 @@ def _check(request: Request) -> None:
 def _figures(
     gathered: Gathered,
     request: Request,
-    fitted: Fitted,
+    fitted: Fitted | None,
     curves: dict[str, Any],
     candidates: Sequence[Candidate],
     is_escalated: Sequence[bool],
@@ -187,10 +203,10 @@ def _figures(
         "unit": gathered.unit,
         "measure": request.measure,
         "positive": list(request.positive),
-        "target": {"sensitivity": request.aim.sensitivity, "confidence": request.aim.confidence},
+        "target": _target(request),
         "seed": request.aim.seed,
-        "threshold": fitted.to_dict()["threshold"],
-        "calibration": fitted.to_dict(),
+        "threshold": None if fitted is None else fitted.to_dict()["threshold"],
+        "calibration": None if fitted is None else fitted.to_dict(),
         "triaged": {
             "units": len(candidates),
             "escalated": escalated,

@@ -158,6 +158,25 @@ def test_a_dry_run_stores_nothing(study: Study) -> None:
     assert real["calibration"] == dry["calibration"]
 
 
+def test_so_many_are_escalated_and_nothing_is_shown(study: Study, tmp_path: Path) -> None:
+    """It asks for no patients at all, and says that it claims nothing."""
+    found = study.triage("--most", 3, "--to", tmp_path / "list", "--json").json
+    assert found["calibration"] is None
+    assert found["target"] == {"most": 3}
+    assert found["triaged"]["escalated"] == found["added"] == 3
+    by_state = {
+        state: [one["value"] for one in found["slides"] if one["state"] == state]
+        for state in ("escalated", "automatic")
+    }
+    assert min(by_state["escalated"]) >= max(by_state["automatic"])
+    assert "is not known" in study.triage("--most", 3).out
+    study.pathquorum("consensus", "run", "--protocol", "grades")
+    report = tmp_path / "report.html"
+    done = study.pathquorum("report", "--run", 1, "--to", report)
+    assert done.status == 0, done.err
+    assert "the 3 slides least sure" in report.read_text(encoding="utf-8")
+
+
 def test_the_chosen_measure_is_better_than_chance_here(study: Study) -> None:
     """The drawn model errs where its passes disagree; the curves tell, with intervals over patients."""
     curves = study.triage("--dry-run", "--json").json["coverage_risk"]

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from annotation.errors import InputError, PathquorumError, ProtocolError, RefusedError
@@ -22,6 +23,8 @@ from models.prediction.cluster import slurm_cluster
 from models.prediction.cluster_plan import LocalPlan, SchedulerPlan, SlurmPlan, read_plan
 from models.prediction.cluster_worker import PredictPlugin
 from models.prediction.settings import PredictionSettings
+from models.prediction.slide_file import read_slide_prediction
+from models.prediction.slide_work import slide_path
 from models.prediction.work_order import WorkOrder
 from models.prediction.worker_names import WorkerName
 from models.prediction.workers import Limits
@@ -188,6 +191,15 @@ def test_no_slide_is_done_twice_or_lost_where_workers_are_killed(
     begun = Counter(run_study.begun())
     assert sum(begun[name] - 1 for name in names) <= 2
     run_study.predict(*names, to="alone")
+    for name in names:  # what is in the files is compared first: it says what differs
+        there, alone = (
+            vars(read_slide_prediction(slide_path(run_study.folder / to, name)))
+            for to in ("run", "alone")
+        )
+        for key, value in alone.items():
+            np.testing.assert_array_equal(there[key], value, err_msg=f"{name}: {key}")
+        files = [slide_path(run_study.folder / to, name).read_bytes() for to in ("run", "alone")]
+        assert files[0] == files[1], name
     ours = run_study.outputs()
     assert {name: ours[name] for name in names} == run_study.outputs("alone")
 
@@ -219,7 +231,7 @@ def until_killed(run_study: RunStudy) -> Callable[[int], threading.Thread]:
             return False
 
         for _ in range(times):
-            until(one)
+            until(one, 300)
 
     def start(times: int) -> threading.Thread:
         thread = threading.Thread(target=kill, args=(times,))
