@@ -435,7 +435,8 @@ def test_labels_come_back_from_prometheus_as_they_were(name: str, handle: str, l
             "per_class": {label: kappa},
             "by_month": [],
         },
-        "queue": None, "triage": None,
+        "queue": None,
+        "triage": None,
         "blocked": [],
     }
     document = {
