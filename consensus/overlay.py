@@ -46,13 +46,15 @@ class Layer:
 
     ``geometries`` are valid polygons or multipolygons, clipped to the slide; ``codes`` holds the
     class of each, counted from 0 in the order of the protocol. ``domain`` is the area that the
-    read covers exhaustively, None for the whole extent.
+    read covers exhaustively, None for the whole extent. ``by_place`` says that the rater was asked
+    about that area alone, so that it holds whatever the rule.
     """
 
     rater: str
     geometries: NDArray[np.object_]
     codes: NDArray[np.int32]
     domain: Geometry | None = None
+    by_place: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,8 @@ def overlay(
         equally large ones the lower code), ``priority`` the lower code.
     rule
         ``declared``: each rater has rated the layer's own domain. ``union``: all raters have
-        rated what any of them gave a class to. ``slide``: all have rated the whole extent. By
-        either, a layer's own domain limits what that rater has rated.
+        rated what any of them gave a class to. ``slide``: all have rated the whole extent.
+        Whoever was asked by place has rated no more than that place.
     threads, stripe_edges
         Stripes of the slide that are noded at a time, and about how many edges each has. They
         change nothing in what comes out; None takes as many threads as there are processors.
@@ -174,7 +176,9 @@ def overlay(
     stack = LabelStack.of(
         [layer.geometries for layer in layers],
         [layer.codes for layer in layers],
-        domains=[layer.domain for layer in layers],
+        domains=[
+            layer.domain if rule == "declared" or layer.by_place else None for layer in layers
+        ],
         extent=frame,
         smaller_wins=overlap == "innermost",
     )

@@ -172,6 +172,7 @@ def _region_items(
                 geometries=np.array(d.geometries, dtype=object),
                 codes=np.array(d.codes, dtype=np.int32),
                 domain=_domain(protocol, d),
+                by_place=d.by_place,
             )
             for d in drawn
         ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import shapely
@@ -84,19 +86,32 @@ def slides(draw: st.DrawFn) -> tuple[list[Layer], Geometry]:
     )
     drawn = st.lists(st.tuples(shape, st.integers(0, 2)), max_size=4)
     layers = [
-        layer(f"r{i}", *draw(drawn), domain=draw(st.none() | shape))
+        replace(
+            layer(f"r{i}", *draw(drawn), domain=draw(st.none() | shape)),
+            by_place=draw(st.booleans()),
+        )
         for i in range(draw(st.integers(1, 3)))
     ]
     return layers, extent
 
 
 def domains(layers: list[Layer], extent: Geometry, rule: str) -> list[Geometry]:
-    if rule == "slide":
-        return [extent] * len(layers)
+    own = [extent if one.domain is None else one.domain.intersection(extent) for one in layers]
+    if rule == "declared":
+        return own
+    whole = extent
     if rule == "union":
         drawn = [shape for one in layers for shape in one.geometries]
-        return [shapely.union_all(drawn).intersection(extent)] * len(layers)
-    return [extent if one.domain is None else one.domain.intersection(extent) for one in layers]
+        whole = shapely.union_all(drawn).intersection(extent)
+    return [
+        areal(area.intersection(whole)) if one.by_place else whole
+        for one, area in zip(layers, own, strict=True)
+    ]
+
+
+def areal(shape: Geometry) -> Geometry:
+    """What of a shape has an area: neighbours that touch meet in lines as well."""
+    return shapely.union_all([part for part in shapely.get_parts(shape) if part.area > 0])
 
 
 @settings(max_examples=150, deadline=None)

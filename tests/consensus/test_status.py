@@ -436,6 +436,7 @@ def test_labels_come_back_from_prometheus_as_they_were(name: str, handle: str, l
             "by_month": [],
         },
         "queue": None,
+        "triage": None,
         "blocked": [],
     }
     document = {

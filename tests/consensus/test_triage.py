@@ -286,9 +286,10 @@ def test_a_run_of_raters_inherits_nothing_from_a_triage(
 
 
 def test_the_queue_of_a_triage_is_worked_like_any_other(
-    grades: Study, rate: Rate, escalate: Callable[..., int]
+    grades: Study, rate: Rate, escalate: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """List, show, decide, reopen, status, trace and the slide's page say that it is AI-assisted."""
+    monkeypatch.setenv("COLUMNS", "200")
     rate("S1", P1="Benign", P2="Benign")
     run(grades)
     triage = escalate("S2", "S3")
@@ -296,7 +297,7 @@ def test_the_queue_of_a_triage_is_worked_like_any_other(
     assert [(d["labels"], d["ai_assisted"]) for d in document["disputes"]] == [({}, True)] * 2
     assert document["disputes"][0]["predicted"] == dict(zip(GRADES, UNSURE, strict=True))
     assert document["disputes"][0]["gain"] > 0
-    assert "model: High" in grades("adjudicate", "list").out
+    assert "model: High grade 0.50" in grades("adjudicate", "list").out
     decide(grades, 1)
     assert "(AI-assisted)" in grades("adjudicate", "show", 1).out
     assert "High grade (AI-assisted)" in grades("adjudicate", "list").out

@@ -129,6 +129,13 @@ def prepare(worked: Study, folder: Path) -> CommandLines:
                 "--model", "m", "--release", "first", "--features", folder,
                 "--to", folder / "evaluation",
             ),
+            "tune": (
+                "--release", "first", "--encoder", "resnet50",
+                "--to", folder / "tuned",
+            ),
+            "predict": ("--model", "m", "--slides", "S1", "--to", folder / "night"),
+            "drift": ("--predictions", "night", "--to", folder / "drift"),
+            "triage": ("--predictions", "night", "--positive", "Benign"),
             "report": ("--run", 1, "--to", folder / "report.html"),
             "push": ("--run", 1, "--to", folder / "pushed again"),
             "status": ("--reads",),
