@@ -117,7 +117,7 @@ def _side(one: Mapping[str, Any], side: str) -> str:
 def _change(one: Mapping[str, Any]) -> str:
     """How far apart the two sides are, in the terms of the indicator."""
     if one["kind"] in ("number", "rate") and one["superiority"] is not None:
-        return f"{percent_text(one['superiority'])} higher"
+        return f"higher in {percent_text(one['superiority'])} of pairs"
     if one["kind"] == "embedding" and one["statistic"] is not None:
         return f"MMD {one['statistic']:.2g}"
     if one["kind"] == "kappa" and None not in (one["reference"], one["current"]):
