@@ -7,10 +7,12 @@ behind this door are in :mod:`annotation.stores`.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.engine import URL
@@ -139,7 +141,7 @@ def open_store(url: str) -> Store:
         present, head = current_revision(connection), head_revision()
     if present != head:
         raise _unusable(place, present, head)
-    return Store(open_engine(place))
+    return Store(_engine_of(place, os.getpid()))
 
 
 def _unusable(place: URL, present: str | None, head: str) -> Exception:
@@ -182,7 +184,7 @@ def create_or_upgrade(url: str) -> tuple[Store, str]:
             present = _upgradable(connection, place)
             if present != head:
                 _upgrade(connection, present, head)
-    return Store(open_engine(place)), head
+    return Store(_engine_of(place, os.getpid())), head
 
 
 def _upgradable(connection: Connection, place: URL) -> str | None:
@@ -223,3 +225,10 @@ def _upgrade(connection: Connection, present: str | None, head: str) -> None:
 def store_salt(session: Session) -> str:
     """The salt under which logins are digested in this store."""
     return session.scalars(select(StoreInfo.salt)).one()
+
+
+@lru_cache(maxsize=4)
+def _engine_of(url: URL, process: int) -> Engine:
+    """One engine a store and process: what it has compiled serves whoever opens the store again."""
+    del process  # connections must not be shared with the one that this was forked from
+    return open_engine(url)

@@ -67,11 +67,14 @@ def test_the_demo_leaves_what_it_says(demo_output: tuple[Path, list[str]]) -> No
     folder, _ = demo_output
     assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert len(list((folder / "qupath").glob("*.geojson"))) == 12
-    assert len(list((folder / "slides").glob("*.tiff"))) == 12
+    assert len(list((folder / "slides").glob("*.tiff"))) == 18
     for form in ("geojson", "masks"):
         assert (folder / "release" / form / "manifest.json").exists()
     assert read_description(folder / "model").method == "em-net"
     assert "For reference only" in (folder / "evaluation" / "card.html").read_text("utf-8")
+    assert len(list((folder / "qupath-predictions").glob("*.geojson"))) == 18
+    assert "escalated" in (folder / "triage" / "triage.csv").read_text("utf-8")
+    assert "No alarm" in (folder / "drift" / "drift.html").read_text("utf-8")
 
 
 def test_the_demo_can_be_run_again_but_overwrites_nobodys_folder(

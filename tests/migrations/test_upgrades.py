@@ -23,6 +23,10 @@ pytestmark = pytest.mark.both_databases
 FIRST = known_revisions()[0]
 
 
+EARLIER = known_revisions()[:-1]
+SOAKED = [pytest.param(revision, marks=pytest.mark.soak) for revision in EARLIER[1:-1]]
+
+
 @pytest.mark.parametrize("revision", known_revisions())
 def test_every_row_of_an_earlier_store_is_there_after_the_upgrade(
     empty_database: Callable[[], str], revision: str
@@ -48,7 +52,7 @@ def test_every_row_of_an_earlier_store_is_there_after_the_upgrade(
     store.close()
 
 
-@pytest.mark.parametrize("revision", known_revisions()[:-1])
+@pytest.mark.parametrize("revision", [EARLIER[0], *SOAKED, EARLIER[-1]])
 def test_an_earlier_store_is_kept_and_moved_as_it_is(
     empty_database: Callable[[], str],
     pathquorum: Callable[..., CommandResult],

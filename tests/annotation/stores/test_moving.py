@@ -26,10 +26,12 @@ pytestmark = pytest.mark.both_databases
 Make = Callable[[], str]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def elsewhere(request: pytest.FixtureRequest, tmp_path: Path, postgresql: Server) -> Make:
-    """Makes the URL of an empty place in either database, beside that of the test's store."""
-    if request.param == "sqlite":
+@pytest.fixture(params=["other kind", pytest.param("same kind", marks=pytest.mark.soak)])
+def elsewhere(
+    request: pytest.FixtureRequest, database: str, tmp_path: Path, postgresql: Server
+) -> Make:
+    """Makes the URL of an empty place in a database of the other kind than the test's store."""
+    if (database == "sqlite") == (request.param == "same kind"):
         return lambda: f"sqlite:///{tmp_path / 'elsewhere.db'}"
 
     def make() -> str:
