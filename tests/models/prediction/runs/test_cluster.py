@@ -191,17 +191,18 @@ def test_no_slide_is_done_twice_or_lost_where_workers_are_killed(
     begun = Counter(run_study.begun())
     assert sum(begun[name] - 1 for name in names) <= 2
     run_study.predict(*names, to="alone")
-    for name in names:  # what is in the files is compared first: it says what differs
+    for name in names:  # figures, not bytes: HDF5 may lay them out otherwise
         there, alone = (
             vars(read_slide_prediction(slide_path(run_study.folder / to, name)))
             for to in ("run", "alone")
         )
         for key, value in alone.items():
             np.testing.assert_array_equal(there[key], value, err_msg=f"{name}: {key}")
-        files = [slide_path(run_study.folder / to, name).read_bytes() for to in ("run", "alone")]
-        assert files[0] == files[1], name
-    ours = run_study.outputs()
-    assert {name: ours[name] for name in names} == run_study.outputs("alone")
+    # SHA-256 of the regions, and the result.
+    ours, alone_said = (
+        {name: said[1:] for name, said in run_study.outputs(to).items()} for to in ("run", "alone")
+    )
+    assert {name: ours[name] for name in names} == alone_said
 
 
 @pytest.fixture(autouse=True)
