@@ -7,12 +7,10 @@ behind this door are in :mod:`annotation.stores`.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache
 
 from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.engine import URL
@@ -25,7 +23,7 @@ from annotation.errors import (
 )
 from annotation.logs import log
 from annotation.stores.addresses import file_of, is_file, masked, parsed, refuse_missing
-from annotation.stores.engines import claimer, exclusive, open_engine, read_only, writer
+from annotation.stores.engines import claimer, exclusive, read_only, writer
 from annotation.stores.failures import certain_commit, database_errors
 from annotation.stores.schema import (
     SOFTWARE_VERSION,
@@ -35,6 +33,7 @@ from annotation.stores.schema import (
     refuse_newer,
     refuse_other_encoding,
 )
+from annotation.stores.shared_engines import give_back, take
 from annotation.tables import StoreInfo
 
 __all__ = [
@@ -60,6 +59,7 @@ class Store:
         self.engine = engine
         self._writer = writer(engine)
         self._claimer = claimer(engine)
+        self._is_open = True
 
     @property
     def url(self) -> str:
@@ -123,8 +123,10 @@ class Store:
             return str(current_revision(connection))
 
     def close(self) -> None:
-        """Give back the connections."""
-        self.engine.dispose()
+        """Give back the connections; once is enough."""
+        if self._is_open:
+            self._is_open = False
+            give_back(self.engine)
 
 
 def open_store(url: str) -> Store:
@@ -141,7 +143,7 @@ def open_store(url: str) -> Store:
         present, head = current_revision(connection), head_revision()
     if present != head:
         raise _unusable(place, present, head)
-    return Store(_engine_of(place, os.getpid()))
+    return Store(take(place))
 
 
 def _unusable(place: URL, present: str | None, head: str) -> Exception:
@@ -184,7 +186,7 @@ def create_or_upgrade(url: str) -> tuple[Store, str]:
             present = _upgradable(connection, place)
             if present != head:
                 _upgrade(connection, present, head)
-    return Store(_engine_of(place, os.getpid())), head
+    return Store(take(place)), head
 
 
 def _upgradable(connection: Connection, place: URL) -> str | None:
@@ -225,10 +227,3 @@ def _upgrade(connection: Connection, present: str | None, head: str) -> None:
 def store_salt(session: Session) -> str:
     """The salt under which logins are digested in this store."""
     return session.scalars(select(StoreInfo.salt)).one()
-
-
-@lru_cache(maxsize=4)
-def _engine_of(url: URL, process: int) -> Engine:
-    """One engine a store and process: what it has compiled serves whoever opens the store again."""
-    del process  # connections must not be shared with the one that this was forked from
-    return open_engine(url)

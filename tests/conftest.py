@@ -25,8 +25,8 @@ from tests.postgresql import Server, Unavailable, running_server
 
 # Machines are shared and noisy: no test is a timed one. Where a failure would block somebody else's
 # work, examples are the same each time; everywhere else each run looks at new ones.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("local", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent

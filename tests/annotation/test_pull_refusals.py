@@ -188,7 +188,10 @@ def test_an_unsigned_protocol_can_be_used_and_says_so(
     assert "protocol prostate version 1 is not signed" in result.err
 
 
-@pytest.mark.parametrize("delay_s", [0.3, 0.6, 0.9, 1.2, 1.5])
+LATER = [pytest.param(delay_s, marks=pytest.mark.soak) for delay_s in (0.3, 0.9, 1.5)]
+
+
+@pytest.mark.parametrize("delay_s", [0.6, 1.2, *LATER])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_pull_that_is_stopped_leaves_all_or_nothing(
     study: Study,

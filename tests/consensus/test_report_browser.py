@@ -88,7 +88,7 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="module", params=["prostate", "cells"])
+@pytest.fixture(scope="module", params=["prostate", pytest.param("cells", marks=pytest.mark.soak)])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a study with twelve raters, unwieldy names and a decided dispute.
 
