@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from annotation.errors import InputError
 
-__all__ = ["file_name", "inside", "name_of_file", "replacing"]
+__all__ = ["file_name", "inside", "name_of_file", "replacing", "require_no_file"]
 
 # Readable in every file manager; everything else is percent-encoded.
 _KEPT = " !#$&'()+,;=@[]^_`{}~-."
@@ -43,6 +43,18 @@ def file_name(name: str, suffix: str) -> str:
 def name_of_file(stem: str) -> str:
     """The name from which :func:`file_name` made this stem."""
     return unquote(stem)
+
+
+def require_no_file(folder: Path) -> None:
+    """Refuse a file where a folder is to be written, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        There is one.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is a file; give a folder to write into")
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -34,6 +34,7 @@ from models.tiling.tissue import find_tissue
 __all__ = [
     "EncodedSlide",
     "Encoding",
+    "Progress",
     "SlideImage",
     "TissueTiles",
     "encode_slide",

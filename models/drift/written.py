@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 
 from annotation.audit import record
-from annotation.errors import InputError
-from annotation.paths import replacing
+from annotation.paths import replacing, require_no_file
 from annotation.store import Store, now
 from models.drift.page import render_page
 from models.drift.selection import Asked
@@ -43,8 +42,7 @@ def write_drift(store: Store, asked: Asked, folder: Path) -> dict[str, Any]:
     PathquorumError
         As :func:`models.drift.watch.watch` says.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is a file; give a folder to write into")
+    require_no_file(folder)
     with store.reading() as session:
         found = watch(session, asked)
         run = found.comparison.current.id

@@ -13,8 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotation.audit import record
-from annotation.errors import InputError
-from annotation.paths import replacing
+from annotation.paths import replacing, require_no_file
 from annotation.push import PushResult, push
 from annotation.store import Store, now
 from annotation.tables import Event
@@ -77,8 +76,7 @@ def write_evaluation(
     PathquorumError
         As :func:`models.evaluation.evaluation.evaluate` says.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is a file; give a folder to write into")
+    require_no_file(folder)
     with store.reading() as session:
         chosen = choose_model(session, model, device)
         beside = baseline_of(session, chosen, baseline, device)

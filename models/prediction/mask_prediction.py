@@ -17,12 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.encoding import TissueTiles
+from models.encoding import Progress, TissueTiles
 from models.prediction.ensemble import Pass
 from models.prediction.regions import Outlined, RegionRows
 from models.prediction.scores import SinglePass, SlideScores
 from models.prediction.settings import PredictionSettings
-from models.prediction.tile_features import Progress
 from models.prediction.uncertainty import Spread, entropy_of
 from models.reader import Reader
 from models.reading.ahead import iterate

@@ -17,7 +17,7 @@ from annotation.errors import InputError
 from annotation.slides import fingerprint
 from consensus.columns import NEGATIVE_NAMES
 from models.encoders.encoder import Encoder, note_on
-from models.encoding import SlideImage, TissueTiles, open_image, tiles_of
+from models.encoding import Progress, SlideImage, TissueTiles, open_image, tiles_of
 from models.encoding_settings import tiles_and_stain
 from models.model_file import TrainedModel
 from models.prediction.dropout import dropout_layers
@@ -30,7 +30,6 @@ from models.prediction.scores import FeaturesSeen, SlideScores, TileScores
 from models.prediction.settings import ENSEMBLE, MC_DROPOUT, PredictionSettings, slide_seed
 from models.prediction.slide_file import Kind, SlidePrediction
 from models.prediction.tile_features import (
-    Progress,
     encoded_tiles,
     kept_features,
     kept_tiles,

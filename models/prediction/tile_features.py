@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from annotation.errors import InputError, RefusedError
 from annotation.paths import file_name, inside
 from models.encoders.encoder import Encoder
-from models.encoding import TissueTiles
+from models.encoding import Progress, TissueTiles
 from models.errors import ModelFileError, TileError
 from models.features import Features, read_features
 from models.prediction.dropout import thinned
@@ -29,16 +29,12 @@ from models.stain.restaining import Restaining
 from models.training.request import MASKS
 
 __all__ = [
-    "Progress",
     "TileFeatures",
     "encoded_tiles",
     "kept_features",
     "kept_tiles",
     "require_features",
 ]
-
-Progress = Callable[[int, int], None]
-"""Told how many tiles of a slide are done, and how many there are."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,7 +65,7 @@ def work(order: WorkOrder, limits: Limits, pipe: Connection) -> None:
             with opened(order, pulse) as slides:
                 _Worker(slides, line, limits).run()
         except StoppedError:
-            pass
+            pass  # the supervisor said so, and knows
         except (PathquorumError, OSError) as error:
             line.tell(Fault(one_line(str(error))))
 

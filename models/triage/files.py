@@ -11,20 +11,13 @@ from typing import Any
 import msgspec
 
 from annotation.audit import quoted_cell
-from annotation.errors import InputError
 from annotation.paths import replacing
 from consensus.reporting.coverage_risk import automatic_share, draw_coverage_risk
 
-__all__ = ["require_free", "write_files"]
+__all__ = ["write_files"]
 
 _DOCUMENT, _LIST, _CURVES = "triage.json", "triage.csv", "coverage_risk.csv"
 _PICTURES = {"svg": "coverage_risk.svg", "png": "coverage_risk.png"}
-
-
-def require_free(folder: Path) -> None:
-    """Refuse what is no folder, before anything is computed or stored."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is a file; name a folder with --to")
 
 
 def write_files(folder: Path, document: Mapping[str, Any]) -> list[str]:

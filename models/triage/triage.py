@@ -12,11 +12,12 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from annotation.errors import InputError
+from annotation.paths import require_no_file
 from annotation.store import Store
 from consensus.prediction_runs import weights_of
 from consensus.queue.triage import Triaged, find_triage, record_triage
 from models.triage.coverage_risk import coverage_risk
-from models.triage.files import require_free, write_files
+from models.triage.files import write_files
 from models.triage.gathering import Gathered, gather
 from models.triage.judged import Candidate
 from models.triage.regions import candidate_regions, escalated_regions, judged_regions
@@ -79,7 +80,7 @@ def triage(
     """
     _check(request)
     if folder is not None:
-        require_free(folder)
+        require_no_file(folder)
     with store.reading() as session:
         found = _compute(session, request)
         existing = find_triage(session, found.triaged)
