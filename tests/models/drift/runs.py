@@ -23,6 +23,7 @@ from consensus.tables import Model, PredictedSlide, PredictionRun
 from models.prediction.slide_file import SlidePrediction, write_slide_prediction
 from tests.conftest import CommandResult
 from tests.consensus.built_run import Item, build_run
+from tests.models.recorded_models import add_model
 
 CLASSES = ("Benign", "=Tumor")
 WEIGHTS = "a" * 64
@@ -68,19 +69,6 @@ def released(store: Store, pathquorum: Pathquorum, n_slides: int = 40) -> list[s
         slides_of_release = msgspec.json.decode(find_release(session, "v1").manifest)["slides"]
     parts = {slide["name"]: slide["part"] for slide in slides_of_release}
     return [name for name in names if parts[name] != "train"]
-
-
-def add_model(store: Store, name: str, weights_sha256: str) -> None:
-    """Put a model of the release on record; there are no weights behind it."""
-    with store.writing() as session:
-        release = find_release(session, "v1")
-        session.add(
-            Model(
-                name=name, at=now(), release_id=release.id, method="soft", config={}, metrics={},
-                manifest_sha256=release.manifest_sha256, baseline_id=None, folder=name,
-                weights_sha256=weights_sha256, software_version=SOFTWARE_VERSION,
-            )
-        )  # fmt: skip
 
 
 def predict(

@@ -16,7 +16,8 @@ from annotation.store import Store
 from annotation.tables import Event, PullRead, Read, Slide
 from models.drift.written import DRIFT_CHECKED
 from tests.conftest import CommandResult
-from tests.models.drift.runs import Drawn, Pathquorum, add_model, predict, released
+from tests.models.drift.runs import Drawn, Pathquorum, predict, released
+from tests.models.recorded_models import add_model
 
 Drift = Callable[..., CommandResult]
 

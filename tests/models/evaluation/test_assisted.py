@@ -23,7 +23,8 @@ from models.evaluation.review_list import review_origin
 from models.model_file import read_description
 from tests.conftest import CommandResult, feature, square
 from tests.models.evaluation.study import put_on_record, released_slides, saved_model
-from tests.models.triage.study import WEIGHTS, Study, add_model, made_study
+from tests.models.recorded_models import add_model
+from tests.models.triage.study import WEIGHTS, Study, made_study
 
 Pathquorum = Callable[..., CommandResult]
 OTHER = "f" * 64

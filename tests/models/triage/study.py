@@ -22,6 +22,7 @@ from annotation.study import add_slide_without_image
 from consensus.release import find_release
 from consensus.tables import Model, PredictedSlide, PredictionRun
 from tests.conftest import CommandResult
+from tests.models.recorded_models import add_model
 
 Pathquorum = Callable[..., CommandResult]
 
@@ -108,19 +109,6 @@ def made_study(
     with store.reading() as session:
         slides = msgspec.json.decode(find_release(session, "v1").manifest)["slides"]
     return Study(pathquorum, store, folder, {slide["name"]: slide["part"] for slide in slides})
-
-
-def add_model(store: Store, name: str, weights_sha256: str) -> None:
-    """Put a model of release v1 on record; there are no weights behind it."""
-    with store.writing() as session:
-        release = find_release(session, "v1")
-        session.add(
-            Model(
-                name=name, at=now(), release_id=release.id, method="soft", config={}, metrics={},
-                manifest_sha256=release.manifest_sha256, baseline_id=None, folder=name,
-                weights_sha256=weights_sha256, software_version=SOFTWARE_VERSION,
-            )
-        )  # fmt: skip
 
 
 def predict(

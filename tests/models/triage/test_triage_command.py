@@ -21,11 +21,11 @@ from consensus.runs import find_run
 from consensus.tables import ConsensusRun, Dispute
 from models.evaluation.assisted import assisted_slides
 from tests.conftest import CommandResult
+from tests.models.recorded_models import add_model
 from tests.models.triage.study import (
     CLASSES,
     WEIGHTS,
     Study,
-    add_model,
     drawn_result,
     made_study,
     predict,
