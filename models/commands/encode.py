@@ -17,7 +17,6 @@ from models.errors import ModelFileError, TileError, TrainingError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from models.datasets.releases import TrainingRelease
     from models.encoders.encoder import Encoder
     from models.encoding import EncodedSlide, Encoding, SlideImage
     from models.stain.restaining import StainNormalisation
@@ -171,7 +170,10 @@ def encode(
             "--around objects gives each object its tile: leave out --allow-missing, --overlap and "
             "--preview."
         )
-    images = _slides(invocation, release, slides, slide_mpp, around=around is not None)
+    # It needs what was just looked for.
+    from models.commands.slides_to_encode import slides_to_encode
+
+    images = slides_to_encode(invocation, release, slides, slide_mpp, around=around is not None)
     own = encoder == SELF_SUPERVISED_NAME and weights is None and not random_weights
     spec = chosen_spec(encoder, weights)
     settings = TileSettings(
@@ -217,65 +219,6 @@ def encode(
         "notes": _notes(ready, settings),
     }
     return Outcome(document, lambda console: _show(console, done, to))
-
-
-def _slides(
-    invocation: Invocation,
-    release: str | None,
-    paths: Sequence[Path],
-    slide_mpp: float | None,
-    *,
-    around: bool,
-) -> list[SlideImage]:
-    from models.encoding import SlideImage
-    from models.slide_paths import slide_paths
-
-    if around and release is None:
-        raise click.UsageError("Objects to encode --around are those of a --release.")
-    if (release is None) == (not paths):
-        raise click.UsageError("Name either a --release or --slides.")
-    if release is not None:
-        from models.datasets.releases import open_training_release
-
-        if slide_mpp is not None:
-            raise click.UsageError("The store says what the slides of a --release measure.")
-        with invocation.store.reading() as session:
-            opened = open_training_release(session, release)
-            if around:
-                return _with_objects(invocation, opened)
-            return [
-                SlideImage(slide.name, slide.path, slide.fingerprint, slide.mpp, slide.part)
-                for slide in opened.slides
-            ]
-    found = [file for path in paths for file in slide_paths(path)]
-    names = [file.stem for file in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(
-                f"two slides bear the name {name!r}; encode them into different folders", slide=name
-            )
-    return [SlideImage(file.stem, str(file), mpp=slide_mpp) for file in found]
-
-
-def _with_objects(invocation: Invocation, release: TrainingRelease) -> list[SlideImage]:
-    """The slides of a release on which anybody found an object, with the objects' places."""
-    from models.datasets.tile_targets import require_task
-    from models.encoding import SlideImage
-    from models.labels.objects import object_centres
-
-    require_task(release, "objects")
-    images = []
-    for slide in release.slides:
-        centres = object_centres(release.items(slide))
-        if not len(centres):
-            invocation.say(f"{slide.name}: nobody found an object, nothing to encode.")
-            continue
-        images.append(
-            SlideImage(
-                slide.name, slide.path, slide.fingerprint, slide.mpp, slide.part, centres=centres
-            )
-        )
-    return images
 
 
 def _tissue(path: Path | None) -> TissueSettings:
