@@ -147,6 +147,7 @@ def test_slurm_is_given_a_job_that_speaks_tls_and_shadows_nothing(slurm: SlurmPl
     assert "PRIVATE" not in script
 
 
+@pytest.mark.sqlite
 def test_workers_elsewhere_share_no_file_of_this_machine(
     run_study: RunStudy, slurm: SlurmPlan
 ) -> None:
